@@ -1,0 +1,36 @@
+/* exporter: the one background thread, which sends finished spans to the agent.
+ *
+ * It reads the flight memory's ring, groups spans by trace, encodes a payload, posts it, and marks what the agent has
+ * acknowledged. A trace is sent when its workflow span is there, when DD_TRACE_PARTIAL_FLUSH_MIN_SPANS of its spans
+ * are waiting, when the ring is half full, or at a flush. Network errors, 408, 429 and 5xx are retried with back-off;
+ * 413 splits; other refusals drop and count. Every signal is blocked in the thread; it never touches Python. */
+#ifndef COMFYDD_EXPORTER_H
+#define COMFYDD_EXPORTER_H
+
+#include "comfydd/flight.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct config;
+struct flight;
+
+/* Starts the thread over `flight` (borrowed until exporter_stop). Returns 0 or -errno. */
+int exporter_start(struct flight *flight, const struct config *config);
+
+/* A span was finished: wakes the thread when there is something to send now. Any thread; never waits. Suits
+ * span_connect. */
+void exporter_wake(const struct flight_span *finished);
+
+/* Asks for everything finished to be sent, and waits until that has been done or has failed, at most `timeout_ms`.
+ * Returns whether nothing is left. Not from the exporter's thread. Safe in a process without exporter (true). */
+bool exporter_flush(unsigned timeout_ms);
+
+/* exporter_flush, then no more sending. The thread is not joined: it ends by itself or with the process (this may run
+ * in a destructor, under the loader's lock). */
+void exporter_stop(unsigned timeout_ms);
+
+/* In a forked child: the thread does not exist here; forget it. */
+void exporter_forked(void);
+
+#endif
