@@ -1,0 +1,88 @@
+# comfydd: see `make help`. User flags (CFLAGS, LDFLAGS) are added to ours. VARIANT: release, asan, tsan.
+VERSION  := 0.1.0
+VARIANT  ?= release
+CC       ?= cc
+BUILD    := build/$(VARIANT)
+PREFIX   ?= /usr/local
+PYTHON   ?= python3
+PYTHON_INCLUDE ?= $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')
+
+OUR_CPPFLAGS := -D_GNU_SOURCE -DCOMFYDD_VERSION='"$(VERSION)"' -DPy_LIMITED_API=0x03090000 -Isrc -Iinclude -isystem $(PYTHON_INCLUDE)
+OUR_CFLAGS   := -std=c11 -g -fPIC -fvisibility=hidden -fno-semantic-interposition -ftls-model=initial-exec \
+                -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes $(if $(WERROR),-Werror)
+release_FLAGS := -O2
+asan_FLAGS    := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+tsan_FLAGS    := -O1 -fno-omit-frame-pointer -fsanitize=thread
+VARIANT_FLAGS := $($(VARIANT)_FLAGS)
+LIB_LDFLAGS   := -shared -Wl,-z,defs -Wl,-z,lazy -Wl,-z,relro -Wl,-Bsymbolic-functions -Wl,--exclude-libs,ALL \
+                 -Wl,--version-script=src/exports.map -Wl,--as-needed
+STATIC_LIBS   := -l:libmsgpackc.a -l:libjansson.a
+
+SOURCES  := $(sort $(wildcard src/*.c src/base/*.c src/host/*.c src/trace/*.c src/export/*.c src/python/*.c src/comfy/*.c))
+OBJECTS  := $(SOURCES:src/%.c=$(BUILD)/%.o)
+# What unit tests link: everything but the table of contents and the functions that interpose libc's.
+TESTABLE := $(filter-out $(BUILD)/preload.o $(BUILD)/hooks_libc.o,$(OBJECTS))
+UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
+UNIT_AID := $(patsubst tests/unit/%.c,$(BUILD)/unit/%.o,$(filter-out tests/unit/test_%.c,$(wildcard tests/unit/*.c)))
+
+.PHONY: all check unit asan tsan fuzz bench demo lint format install clean help
+.SECONDARY:
+
+all: build/libcomfydd.so ## build the library
+
+build/libcomfydd.so: build/release/libcomfydd.so
+	cp $< $@.new && mv $@.new $@
+
+$(BUILD)/libcomfydd.so: $(OBJECTS) src/exports.map
+	$(CC) $(VARIANT_FLAGS) $(LIB_LDFLAGS) $(LDFLAGS) -o $@ $(OBJECTS) $(STATIC_LIBS) -pthread
+
+$(BUILD)/%.o: src/%.c
+	@mkdir -p $(@D)
+	$(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(VARIANT_FLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/unit/%.o: tests/unit/%.c
+	@mkdir -p $(@D)
+	$(CC) $(OUR_CPPFLAGS) -Itests/unit $(CPPFLAGS) $(OUR_CFLAGS) $(VARIANT_FLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/unit/test_%: $(BUILD)/unit/test_%.o $(UNIT_AID) $(TESTABLE)
+	$(CC) $(VARIANT_FLAGS) $(LDFLAGS) -o $@ $^ $(STATIC_LIBS) -lcmocka -pthread -lm
+
+unit: $(UNIT) ## unit tests of this VARIANT
+	scripts/run-unit $(UNIT)
+
+asan: ## unit tests under AddressSanitizer and UBSan
+	$(MAKE) VARIANT=asan unit
+
+tsan: ## unit tests under ThreadSanitizer
+	$(MAKE) VARIANT=tsan unit
+
+check: all ## every test; the last line is the total
+	scripts/check
+
+fuzz: ## run every fuzzer for FUZZ_SECONDS (default 20)
+	scripts/fuzz
+
+bench: all ## the figures of docs/bench.md, by instruction counts
+	$(PYTHON) tests/bench/bench.py
+
+demo: ## a ComfyUI, an agent, seven workflows, and the traces that arrived
+	scripts/demo
+
+lint: ## formatting, layers, getenv, exported names
+	scripts/lint
+
+format: ## apply clang-format
+	git ls-files '*.c' '*.h' | xargs clang-format -i
+
+install: all ## into PREFIX (default /usr/local)
+	install -D -m 755 build/libcomfydd.so $(DESTDIR)$(PREFIX)/lib/libcomfydd.so.new
+	mv $(DESTDIR)$(PREFIX)/lib/libcomfydd.so.new $(DESTDIR)$(PREFIX)/lib/libcomfydd.so
+	install -D -m 755 scripts/comfyui-with-comfydd $(DESTDIR)$(PREFIX)/bin/comfyui-with-comfydd
+
+clean: ## remove build/
+	rm -rf build
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
+
+-include $(shell find build -name '*.d' 2>/dev/null)
