@@ -1,0 +1,111 @@
+/* flight: writer, drainer and tolerant reader of the flight memory (layout: include/comfydd/flight.h).
+ *
+ * In the traced process the mapping is made at the first workflow, its pages reserved, so that a full /dev/shm or
+ * memory limit shows as an error here and never as SIGBUS later. App threads write (slots lock-free, the ring under a
+ * short spin lock); one thread drains. After a fork the child must not touch the parent's mapping: it destroys its
+ * handle and makes its own.
+ *
+ * Readers of a foreign mapping (after a death) use flight_view: it checks everything and trusts nothing. */
+#ifndef COMFYDD_FLIGHT_H
+#define COMFYDD_FLIGHT_H
+
+#include "comfydd/flight.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define FLIGHT_RING_SIZE  (4u << 20) /* bytes: about 8,000 node spans */
+#define FLIGHT_SLOT_SIZE  1024u
+#define FLIGHT_SLOT_COUNT 1024u
+
+struct flight;
+
+/* ---- entries ---- */
+
+/* Bytes that an entry with a value of `size` bytes takes. */
+size_t flight_tag_room(size_t size);
+
+/* Writes one entry at `at` (flight_tag_room bytes) and returns the byte after it. */
+char *flight_tag_write(char *at, uint16_t key, enum flight_tag_type type, const void *value, size_t size);
+
+/* Steps through entries: *offset starts at 0. False at the end, and at the first entry that does not fit into
+ * `size`. *value is not aligned. */
+bool flight_tag_next(const void *entries, size_t size, size_t *offset, struct flight_tag *tag, const void **value);
+
+/* ---- the traced process ---- */
+
+/* Makes the mapping: anonymous shared memory (memfd) with the key table of trace/tags.def and the identity entries.
+ * NULL when memory or descriptors are out. No descriptor stays open. */
+struct flight *flight_create(const void *identity, size_t identity_size);
+
+/* Unmaps and frees. In a forked child: only this, nothing else, on the parent's handle. NULL is fine. */
+void flight_destroy(struct flight *flight);
+
+/* A free slot, in state TAKEN, its span zeroed; NULL when all are taken. The owner fills span and entries, then stores
+ * state OPEN (release). Entries are append-only: write them, then release tags_size. */
+struct flight_slot *flight_take_slot(struct flight *flight);
+void flight_release_slot(struct flight *flight, struct flight_slot *slot);
+
+/* Moves a finished span into the ring: the span with its entries (span->tags_size bytes at `tags`) and `more_size`
+ * further bytes of entries at `more`. `slot` is the span's slot, or NULL: its closing_at is set so that a reader never
+ * sees the span twice or not at all. Returns false when the ring is full: then the span is dropped and counted. */
+bool flight_append(struct flight *flight, const struct flight_span *span, const void *tags, const void *more,
+                   size_t more_size, struct flight_slot *slot);
+
+/* ---- the drainer (one thread) ---- */
+
+/* The next record in state WANTED at or after *position (0: from the tail; otherwise what an earlier call left there),
+ * moved past it; NULL when there is none. Records stay valid and unchanged until flight_trim has passed them. */
+struct flight_record *flight_next(struct flight *flight, uint64_t *position);
+
+/* The record has been acknowledged by the agent, or is given up (counted as dropped). */
+void flight_settle(struct flight *flight, struct flight_record *record, bool sent);
+
+/* Gives the space of settled records at the ring's beginning back to the writers. */
+void flight_trim(struct flight *flight);
+
+/* How full the ring is, 0..1. */
+double flight_fill(const struct flight *flight);
+
+/* Copies slot `index` (0 .. FLIGHT_SLOT_COUNT-1) into `copy` (FLIGHT_SLOT_SIZE bytes). False when the slot is not
+ * open, or changed hands meanwhile. */
+bool flight_copy_slot(struct flight *flight, uint32_t index, struct flight_slot *copy);
+
+/* Notes in the open span `span_id` at slot `index` that a snapshot with this version was sent (if it is still there). */
+void flight_note_snapshot(struct flight *flight, uint32_t index, uint64_t span_id, uint64_t version);
+
+struct flight_counts {
+    uint64_t recorded, sent, dropped; /* spans since the mapping was made */
+};
+struct flight_counts flight_counts(const struct flight *flight);
+
+/* The mapping's identity entries, and the tag names of its key table (tag_names). */
+const void *flight_identity(const struct flight *flight, size_t *size);
+
+/* The process ends in an orderly way. */
+void flight_set_clean_exit(struct flight *flight);
+
+/* ---- readers of somebody else's mapping ---- */
+
+struct flight_view {
+    const unsigned char *memory; /* borrowed */
+    size_t size;
+    struct flight_header header; /* a checked copy */
+    const char **names;          /* owned; the key table */
+    size_t name_count;
+};
+
+/* Checks a mapping of `size` bytes. 0, or -EINVAL (not a flight memory, torn, or inconsistent), -ENOTSUP (another
+ * version), -ENOMEM. The memory may be written by a hostile process meanwhile: only the view's copies are trusted. */
+int flight_view_open(struct flight_view *view, const void *memory, size_t size);
+void flight_view_close(struct flight_view *view);
+
+/* Calls `each` for every finished span still wanted (open 0) and every open one (open 1; never a left-over of a
+ * finished one; waiting ones are included and say so), with checked copies valid during the call. Returns how many
+ * were passed; damaged records end the ring's part. */
+size_t flight_view_each(const struct flight_view *view,
+                        void (*each)(void *context, const struct flight_span *span, const void *tags, int open),
+                        void *context);
+
+#endif
