@@ -1,0 +1,87 @@
+#include "python/python_api.h"
+
+#include "base/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int python_minor;
+
+bool python_init(void) {
+    const char *version = Py_GetVersion();
+    if (strncmp(version, "3.", 2) != 0 || atoi(version + 2) < 9) return false;
+    /* Free-threaded builds have another object header and no GIL to protect our tables. */
+    if (strstr(version, "free-threading")) {
+        log_once("this Python is a free-threaded build, which is not supported yet; nothing is traced");
+        return false;
+    }
+    python_minor = atoi(version + 2);
+    return true;
+}
+
+void python_error_save(struct python_error *saved) {
+    PyErr_Fetch(&saved->type, &saved->value, &saved->traceback);
+}
+
+void python_error_restore(struct python_error *saved) {
+    PyErr_Restore(saved->type, saved->value, saved->traceback); /* also drops an error of our own */
+}
+
+PyObject *python_attribute(PyObject *object, const char *name) {
+    PyObject *value = PyObject_GetAttrString(object, name);
+    if (!value) PyErr_Clear();
+    return value;
+}
+
+PyObject *python_item(PyObject *dictionary, const char *key) {
+    if (!dictionary || !PyDict_Check(dictionary)) return NULL;
+    PyObject *value = PyDict_GetItemString(dictionary, key); /* borrowed; swallows errors itself */
+    return value ? python_newref(value) : NULL;
+}
+
+long python_long_attribute(PyObject *object, const char *name, long otherwise) {
+    PyObject *value = python_attribute(object, name);
+    long number = value ? PyLong_AsLong(value) : otherwise;
+    if (number == -1 && PyErr_Occurred()) {
+        PyErr_Clear();
+        number = otherwise;
+    }
+    python_decref(value);
+    return number;
+}
+
+static size_t cut(const char *text, size_t size, char *out, size_t room) {
+    if (size >= room) {
+        size = room - 1;
+        while (size > 0 && ((unsigned char)text[size] & 0xc0) == 0x80)
+            size--; /* not in the middle of a character */
+    }
+    memcpy(out, text, size);
+    out[size] = '\0';
+    return size;
+}
+
+size_t python_text(PyObject *object, char *out, size_t room) {
+    out[0] = '\0';
+    if (!object) return 0;
+    if (PyLong_Check(object)) { /* of the exact type or not, its digits come from C */
+        PyObject *digits = PyObject_Str(object);
+        size_t size = digits && PyUnicode_Check(digits) ? python_text(digits, out, room) : 0;
+        python_decref(digits);
+        PyErr_Clear();
+        return size;
+    }
+    if (!PyUnicode_Check(object)) return 0;
+    Py_ssize_t size = 0;
+    const char *text = PyUnicode_AsUTF8AndSize(object, &size); /* cached in the object */
+    if (text) return cut(text, (size_t)size, out, room);
+    PyErr_Clear();
+    PyObject *bytes = PyUnicode_AsEncodedString(object, "utf-8", "replace");
+    char *encoded = NULL;
+    size_t copied = 0;
+    if (bytes && PyBytes_AsStringAndSize(bytes, &encoded, &size) == 0)
+        copied = cut(encoded, (size_t)size, out, room);
+    PyErr_Clear();
+    python_decref(bytes);
+    return copied;
+}

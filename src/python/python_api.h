@@ -1,0 +1,154 @@
+/* python_api: CPython's C API as this library may use it: every function weak, one binary for 3.9 - 3.15.
+ *
+ * Declarations come from Python.h with the limited API of 3.9. In a process that is no Python all of them are NULL, and
+ * nothing here may be called: gate.c decides. Functions newer than 3.9, or outside the limited API, are declared at
+ * the end by hand, with the version that brought them; test them for NULL before use.
+ *
+ * Reference counts are changed by function calls only (python_decref): the inline macros of Python.h touch the object
+ * header, whose layout is not the same in all builds. Differences between Python versions live in this file and
+ * python_api.c, nowhere else. */
+#ifndef COMFYDD_PYTHON_API_H
+#define COMFYDD_PYTHON_API_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#pragma weak PyCapsule_GetPointer
+#pragma weak PyCapsule_New
+#pragma weak PyCFunction_NewEx
+#pragma weak PyCallable_Check
+#pragma weak PyDict_GetItemString
+#pragma weak PyDict_GetItemWithError
+#pragma weak PyDict_New
+#pragma weak PyDict_Next
+#pragma weak PyDict_SetItemString
+#pragma weak PyDict_Size
+#pragma weak PyErr_Clear
+#pragma weak PyErr_ExceptionMatches
+#pragma weak PyErr_Fetch
+#pragma weak PyErr_NormalizeException
+#pragma weak PyErr_Occurred
+#pragma weak PyErr_Restore
+#pragma weak PyErr_SetString
+#pragma weak PyEval_GetFrame
+#pragma weak PyFloat_AsDouble
+#pragma weak PyGILState_Ensure
+#pragma weak PyGILState_GetThisThreadState
+#pragma weak PyGILState_Release
+#pragma weak PyImport_GetModule
+#pragma weak PyImport_ImportModule
+#pragma weak PyInterpreterState_Get
+#pragma weak PyList_Append
+#pragma weak PyList_GetItem
+#pragma weak PyList_Insert
+#pragma weak PyList_Size
+#pragma weak PyList_SetItem
+#pragma weak PyLong_AsLong
+#pragma weak PyLong_AsLongLong
+#pragma weak PyLong_AsUnsignedLongLong
+#pragma weak PyLong_AsUnsignedLongLongMask
+#pragma weak PyLong_FromLong
+#pragma weak PyLong_FromUnsignedLongLong
+#pragma weak PyNumber_Lshift
+#pragma weak PyNumber_Or
+#pragma weak PyNumber_Rshift
+#pragma weak PyObject_Call
+#pragma weak PyObject_CallFunctionObjArgs
+#pragma weak PyObject_CallMethod
+#pragma weak PyObject_CallMethodObjArgs
+#pragma weak PyObject_CallObject
+#pragma weak PyObject_GC_Del
+#pragma weak PyObject_GC_UnTrack
+#pragma weak PyObject_GetAttr
+#pragma weak PyObject_GetAttrString
+#pragma weak PyObject_GetIter
+#pragma weak PyObject_IsTrue
+#pragma weak PyObject_SelfIter
+#pragma weak PyObject_SetAttrString
+#pragma weak PyObject_Str
+#pragma weak PyObject_Type
+#pragma weak PySequence_Contains
+#pragma weak PySequence_GetItem
+#pragma weak PySequence_List
+#pragma weak PySequence_SetItem
+#pragma weak PySequence_Size
+#pragma weak PySequence_Tuple
+#pragma weak PySys_GetObject
+#pragma weak PyTuple_GetItem
+#pragma weak PyTuple_New
+#pragma weak PyTuple_SetItem
+#pragma weak PyTuple_Size
+#pragma weak PyType_FromSpec
+#pragma weak PyType_GenericAlloc
+#pragma weak PyType_GetFlags
+#pragma weak PyUnicode_AsEncodedString
+#pragma weak PyUnicode_AsUTF8AndSize
+#pragma weak PyUnicode_FromString
+#pragma weak PyUnicode_FromStringAndSize
+#pragma weak PyUnicode_InternFromString
+#pragma weak PyBytes_AsStringAndSize
+#pragma weak Py_AddPendingCall
+#pragma weak Py_CompileString
+#pragma weak Py_DecRef
+#pragma weak Py_GetRecursionLimit
+#pragma weak Py_GetVersion
+#pragma weak Py_IncRef
+#pragma weak Py_IsInitialized
+#pragma weak Py_SetRecursionLimit
+#pragma weak _Py_NoneStruct
+
+/* Outside the limited API, but exported by every version from 3.9 on. */
+extern PyInterpreterState *PyInterpreterState_Main(void) __attribute__((weak));
+typedef int (*python_trace_function)(PyObject *self, PyFrameObject *frame, int what, PyObject *argument);
+extern void PyEval_SetProfile(python_trace_function function, PyObject *argument) __attribute__((weak));
+#define PYTHON_TRACE_EXCEPTION 1
+#define PYTHON_TRACE_RETURN    3
+
+/* From 3.12 on. New reference; NameError when the variable is unbound. */
+extern PyObject *PyFrame_GetVar(PyFrameObject *frame, PyObject *name) __attribute__((weak));
+
+/* The running interpreter's minor version (9 for 3.9), 0 before python_init. */
+extern int python_minor;
+
+/* Reads the version. True when this Python is one we support: CPython 3.9 or newer, with a GIL. Needs the GIL. */
+bool python_init(void);
+
+static inline void python_decref(PyObject *object) {
+    if (object) Py_DecRef(object);
+}
+
+static inline PyObject *python_newref(PyObject *object) {
+    Py_IncRef(object);
+    return object;
+}
+
+static inline PyObject *python_none(void) {
+    return python_newref(&_Py_NoneStruct);
+}
+
+static inline bool python_is_none(const PyObject *object) {
+    return object == &_Py_NoneStruct;
+}
+
+/* The error indicator of the host, set aside around our own calls. */
+struct python_error {
+    PyObject *type, *value, *traceback;
+};
+void python_error_save(struct python_error *saved);
+void python_error_restore(struct python_error *saved);
+
+/* Attribute or dictionary item; new reference, NULL when absent; never leaves an error set. */
+PyObject *python_attribute(PyObject *object, const char *name);
+PyObject *python_item(PyObject *dictionary, const char *key);
+
+/* Copies the text of a str (or the decimal digits of an int) into `out`, cut to room - 1 bytes, always terminated.
+ * Lone surrogates become "?". Returns the length; 0 also for other types. No Python code runs. */
+size_t python_text(PyObject *object, char *out, size_t room);
+
+/* The attribute as a number; `otherwise` when it is absent or none. */
+long python_long_attribute(PyObject *object, const char *name, long otherwise);
+
+#endif
