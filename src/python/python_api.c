@@ -6,6 +6,7 @@
 #include <string.h>
 
 int python_minor;
+static PyObject *int_type;
 
 bool python_init(void) {
     const char *version = Py_GetVersion();
@@ -15,6 +16,10 @@ bool python_init(void) {
         log_once("this Python is a free-threaded build, which is not supported yet; nothing is traced");
         return false;
     }
+    PyObject *zero = PyLong_FromLong(0);
+    if (!zero) return false;
+    int_type = PyObject_Type(zero);
+    Py_DecRef(zero);
     python_minor = atoi(version + 2);
     return true;
 }
@@ -64,9 +69,9 @@ static size_t cut(const char *text, size_t size, char *out, size_t room) {
 size_t python_text(PyObject *object, char *out, size_t room) {
     out[0] = '\0';
     if (!object) return 0;
-    if (PyLong_Check(object)) { /* of the exact type or not, its digits come from C */
+    if (Py_TYPE(object) == (PyTypeObject *)int_type) { /* a subclass could have a __str__ of its own */
         PyObject *digits = PyObject_Str(object);
-        size_t size = digits && PyUnicode_Check(digits) ? python_text(digits, out, room) : 0;
+        size_t size = digits ? python_text(digits, out, room) : 0;
         python_decref(digits);
         PyErr_Clear();
         return size;

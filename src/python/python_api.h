@@ -85,7 +85,6 @@
 #pragma weak PyType_GenericAlloc
 #pragma weak PyType_GetFlags
 #pragma weak PyUnicode_AsEncodedString
-#pragma weak PyUnicode_AsUTF8AndSize
 #pragma weak PyUnicode_FromString
 #pragma weak PyUnicode_FromStringAndSize
 #pragma weak PyUnicode_InternFromString
@@ -106,6 +105,9 @@ typedef int (*python_trace_function)(PyObject *self, PyFrameObject *frame, int w
 extern void PyEval_SetProfile(python_trace_function function, PyObject *argument) __attribute__((weak));
 #define PYTHON_TRACE_EXCEPTION 1
 #define PYTHON_TRACE_RETURN    3
+
+/* In the limited API from 3.10 on, exported before. */
+extern const char *PyUnicode_AsUTF8AndSize(PyObject *unicode, Py_ssize_t *size) __attribute__((weak));
 
 /* From 3.12 on. New reference; NameError when the variable is unbound. */
 extern PyObject *PyFrame_GetVar(PyFrameObject *frame, PyObject *name) __attribute__((weak));
@@ -144,7 +146,7 @@ void python_error_restore(struct python_error *saved);
 PyObject *python_attribute(PyObject *object, const char *name);
 PyObject *python_item(PyObject *dictionary, const char *key);
 
-/* Copies the text of a str (or the decimal digits of an int) into `out`, cut to room - 1 bytes, always terminated.
+/* Copies the text of a str (or the decimal digits of an exact int) into `out`, cut to room - 1 bytes, always terminated.
  * Lone surrogates become "?". Returns the length; 0 also for other types. No Python code runs. */
 size_t python_text(PyObject *object, char *out, size_t room);
 
