@@ -84,6 +84,7 @@
 #pragma weak PyType_FromSpec
 #pragma weak PyType_GenericAlloc
 #pragma weak PyType_GetFlags
+#pragma weak PyExc_StopIteration
 #pragma weak PyUnicode_AsEncodedString
 #pragma weak PyUnicode_FromString
 #pragma weak PyUnicode_FromStringAndSize
@@ -108,6 +109,11 @@ extern void PyEval_SetProfile(python_trace_function function, PyObject *argument
 
 /* In the limited API from 3.10 on, exported before. */
 extern const char *PyUnicode_AsUTF8AndSize(PyObject *unicode, Py_ssize_t *size) __attribute__((weak));
+
+/* In the limited API from 3.10 on; the value is the same since 3.7. */
+#ifndef METH_FASTCALL
+#define METH_FASTCALL 0x0080
+#endif
 
 /* From 3.12 on. New reference; NameError when the variable is unbound. */
 extern PyObject *PyFrame_GetVar(PyFrameObject *frame, PyObject *name) __attribute__((weak));

@@ -1,0 +1,52 @@
+#include "python/bootstrap.h"
+
+#include "python/discovery.h"
+#include "python/python_api.h"
+
+#include <errno.h>
+
+enum state { IDLE, ARMED, BEGUN };
+static int state; /* enum state; leaves ARMED once, under the GIL */
+static void (*begin_function)(void);
+
+void bootstrap_arm(void (*begin)(void)) {
+    begin_function = begin;
+    __atomic_store_n(&state, ARMED, __ATOMIC_RELEASE);
+}
+
+bool bootstrap_begun(void) {
+    return __atomic_load_n(&state, __ATOMIC_ACQUIRE) == BEGUN;
+}
+
+void bootstrap_now(void) {
+    if (__atomic_load_n(&state, __ATOMIC_ACQUIRE) != ARMED) return;
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) return;
+    if (!PySys_GetObject("meta_path") || !PySys_GetObject("implementation")) return; /* too early */
+    __atomic_store_n(&state, BEGUN, __ATOMIC_RELEASE);
+    begin_function();
+}
+
+/* Runs `work` with the GIL and the error indicator set aside. Waiting for the GIL here is what the opening thread, a
+ * Python thread, does anyway as soon as its file is open. */
+static void with_python(void (*work)(void)) {
+    PyGILState_STATE gil = PyGILState_Ensure();
+    struct python_error error;
+    python_error_save(&error);
+    work();
+    python_error_restore(&error);
+    PyGILState_Release(gil);
+}
+
+static void main_interpreter_file_opened(void) {
+    if (PyInterpreterState_Get() == PyInterpreterState_Main()) discovery_file_opened();
+}
+
+void bootstrap_file_opened(const char *path) {
+    int current = __atomic_load_n(&state, __ATOMIC_ACQUIRE);
+    if (current == IDLE || (current == BEGUN && !discovery_is_candidate(path))) return;
+    int saved_errno = errno;
+    /* Only a thread Python knows: another one's PyGILState_Ensure would make a thread state, or wait. */
+    if (Py_IsInitialized() && PyGILState_GetThisThreadState())
+        with_python(current == ARMED ? bootstrap_now : main_interpreter_file_opened);
+    errno = saved_errno;
+}

@@ -1,0 +1,225 @@
+#include "python/discovery.h"
+
+#include <string.h>
+
+static void (*found_module)(PyObject *module);
+static PyObject *finder;       /* owned: our entry of sys.meta_path, for ever */
+static PyObject *being_imported; /* borrowed: the module whose exec_module we are inside of */
+
+/* ---- imports by name ---- */
+
+static bool is_execution(const char *name, size_t size) {
+    static const char wanted[] = "execution";
+    const size_t length = sizeof wanted - 1;
+    return size >= length && memcmp(name + size - length, wanted, length) == 0 &&
+           (size == length || name[size - length - 1] == '.');
+}
+
+/* Stands in for loader.exec_module once: takes itself away, lets the real one run, then looks at the module. */
+static PyObject *exec_module(PyObject *loader, PyObject *const *arguments, Py_ssize_t count) {
+    if (count != 1) {
+        PyErr_SetString(PyExc_TypeError, "exec_module() takes exactly one argument");
+        return NULL;
+    }
+    PyObject *dictionary = PyObject_GetAttrString(loader, "__dict__");
+    PyObject *removed =
+        dictionary ? PyObject_CallMethod(dictionary, "pop", "sO", "exec_module", &_Py_NoneStruct) : NULL;
+    python_decref(dictionary);
+    if (!removed) return NULL;
+    Py_DecRef(removed);
+    PyObject *outer = being_imported;
+    being_imported = arguments[0];
+    PyObject *result = PyObject_CallMethod(loader, "exec_module", "O", arguments[0]);
+    being_imported = outer;
+    if (result) found_module(arguments[0]);
+    return result;
+}
+
+static PyMethodDef exec_method = {"exec_module", (PyCFunction)(void (*)(void))exec_module, METH_FASTCALL, NULL};
+
+/* What the other finders say; NULL with an error set when one of them raised. */
+static PyObject *ask_the_others(PyObject *const *arguments, Py_ssize_t count) {
+    PyObject *path = PySys_GetObject("meta_path"); /* borrowed */
+    PyObject *finders = path ? PySequence_List(path) : NULL;
+    PyObject *spec = NULL;
+    bool raised = !finders;
+    for (Py_ssize_t i = 0; !raised && !spec && i < PyList_Size(finders); i++) {
+        PyObject *other = PyList_GetItem(finders, i); /* borrowed */
+        PyObject *find = other == finder ? NULL : python_attribute(other, "find_spec");
+        if (!find) continue;
+        spec = PyObject_CallFunctionObjArgs(find, arguments[0], count > 1 ? arguments[1] : &_Py_NoneStruct,
+                                            count > 2 ? arguments[2] : &_Py_NoneStruct, NULL);
+        Py_DecRef(find);
+        raised = !spec;
+        if (spec && python_is_none(spec)) {
+            Py_DecRef(spec);
+            spec = NULL;
+        }
+    }
+    python_decref(finders);
+    if (!spec && !raised) return python_none();
+    return spec;
+}
+
+/* find_spec(name, path, target). Stays in sys.meta_path for good: taking it out while another thread walks the list
+ * could make that thread skip a finder. */
+static PyObject *find_spec(PyObject *self, PyObject *const *arguments, Py_ssize_t count) {
+    (void)self;
+    Py_ssize_t size = 0;
+    const char *name = count ? PyUnicode_AsUTF8AndSize(arguments[0], &size) : NULL;
+    if (!name) PyErr_Clear();
+    if (!name || !is_execution(name, (size_t)size)) return python_none();
+    PyObject *spec = ask_the_others(arguments, count);
+    if (!spec || python_is_none(spec)) return spec;
+    PyObject *loader = python_attribute(spec, "loader");
+    if (loader && !python_is_none(loader)) {
+        PyObject *stand_in = PyCFunction_NewEx(&exec_method, loader, NULL);
+        /* A loader without a __dict__ (a namespace package, say) cannot hold an executor we could read. */
+        if (!stand_in || PyObject_SetAttrString(loader, "exec_module", stand_in) != 0) PyErr_Clear();
+        python_decref(stand_in);
+    }
+    python_decref(loader);
+    return spec;
+}
+
+static PyMethodDef find_method = {"find_spec", (PyCFunction)(void (*)(void))find_spec, METH_FASTCALL, NULL};
+
+static bool install_finder(void) {
+    PyObject *path = PySys_GetObject("meta_path"), *implementation = PySys_GetObject("implementation"); /* borrowed */
+    if (!path || !implementation) return false;
+    PyObject *namespace = PyObject_Type(implementation); /* types.SimpleNamespace: any object with attributes */
+    PyObject *function = PyCFunction_NewEx(&find_method, NULL, NULL);
+    if (namespace && function) finder = PyObject_CallObject(namespace, NULL);
+    bool installed = finder && PyObject_SetAttrString(finder, "find_spec", function) == 0 &&
+                     PyList_Insert(path, 0, finder) == 0;
+    python_decref(namespace);
+    python_decref(function);
+    return installed;
+}
+
+/* ---- modules that are there already ---- */
+
+static void look_at_loaded_modules(void) {
+    PyObject *modules = PySys_GetObject("modules"); /* borrowed */
+    PyObject *names = modules ? PySequence_List(modules) : NULL;
+    for (Py_ssize_t i = 0; names && i < PyList_Size(names); i++) {
+        char name[256];
+        size_t size = python_text(PyList_GetItem(names, i), name, sizeof name);
+        if (!is_execution(name, size)) continue;
+        PyObject *module = python_item(modules, name);
+        if (module && !python_is_none(module)) found_module(module);
+        python_decref(module);
+    }
+    PyErr_Clear();
+    python_decref(names);
+}
+
+bool discovery_start(void (*found)(PyObject *module)) {
+    found_module = found;
+    bool installed = install_finder();
+    PyErr_Clear();
+    if (installed) look_at_loaded_modules();
+    return installed;
+}
+
+/* ---- modules executed by hand ---- */
+
+bool discovery_is_candidate(const char *path) {
+    static const char source[] = "/execution.py", compiled[] = "/execution.cpython-3";
+    size_t size = strlen(path);
+    if (size >= sizeof source - 1 && memcmp(path + size - (sizeof source - 1), source, sizeof source - 1) == 0)
+        return true;
+    const char *slash = strrchr(path, '/');
+    return slash && strncmp(slash, compiled, sizeof compiled - 1) == 0 && strstr(slash, ".pyc");
+}
+
+static PyObject *frame_variable(PyFrameObject *frame, const char *name) {
+    PyObject *value;
+    if (PyFrame_GetVar) {
+        PyObject *key = PyUnicode_FromString(name);
+        value = key ? PyFrame_GetVar(frame, key) : NULL;
+        python_decref(key);
+    } else {
+        PyObject *locals = python_attribute((PyObject *)frame, "f_locals");
+        value = python_item(locals, name);
+        python_decref(locals);
+    }
+    if (!value) PyErr_Clear();
+    return value;
+}
+
+/* The module whose loader is reading the file on this thread right now: the `module` of an exec_module frame below us. A
+ * module that came through the finder is in good hands already and is passed over. */
+static PyObject *module_being_executed(void) {
+    PyFrameObject *top = PyEval_GetFrame(); /* borrowed */
+    PyObject *frame = top ? python_newref((PyObject *)top) : NULL;
+    PyObject *module = NULL;
+    for (int depth = 0; frame && !module && depth < 20; depth++) {
+        PyObject *code = python_attribute(frame, "f_code");
+        PyObject *name = code ? python_attribute(code, "co_name") : NULL;
+        char text[32];
+        python_text(name, text, sizeof text);
+        if (strcmp(text, "exec_module") == 0) module = frame_variable((PyFrameObject *)frame, "module");
+        python_decref(code);
+        python_decref(name);
+        PyObject *back = python_attribute(frame, "f_back");
+        Py_DecRef(frame);
+        frame = back;
+        if (frame && python_is_none(frame)) {
+            Py_DecRef(frame);
+            frame = NULL;
+        }
+    }
+    python_decref(frame);
+    return module;
+}
+
+static PyObject *awaited_module; /* owned, while the profile function below is set */
+
+/* A C profile function on this one thread, set only while the module's top-level code runs. It tells us the end of that
+ * code on every version; sys.monitoring and code swap cannot, because the code object does not exist yet. */
+static int on_profile(PyObject *self, PyFrameObject *frame, int what, PyObject *argument) {
+    (void)self;
+    if (what != PYTHON_TRACE_RETURN || !awaited_module) return 0;
+    PyObject *code = python_attribute((PyObject *)frame, "f_code");
+    PyObject *name = code ? python_attribute(code, "co_name") : NULL;
+    PyObject *globals = python_attribute((PyObject *)frame, "f_globals");
+    PyObject *dictionary = python_attribute(awaited_module, "__dict__");
+    char text[16];
+    python_text(name, text, sizeof text);
+    if (strcmp(text, "<module>") == 0 && globals == dictionary) {
+        PyObject *module = awaited_module;
+        awaited_module = NULL;
+        PyEval_SetProfile(NULL, NULL);
+        if (argument) found_module(module); /* NULL: the code raised */
+        Py_DecRef(module);
+    }
+    python_decref(code);
+    python_decref(name);
+    python_decref(globals);
+    python_decref(dictionary);
+    return 0;
+}
+
+static bool somebody_profiles(void) {
+    PyObject *sys = PyImport_ImportModule("sys");
+    PyObject *profiler = sys ? PyObject_CallMethod(sys, "getprofile", NULL) : NULL;
+    bool busy = !profiler || !python_is_none(profiler);
+    python_decref(profiler);
+    python_decref(sys);
+    PyErr_Clear();
+    return busy;
+}
+
+void discovery_file_opened(void) {
+    if (awaited_module || !PyEval_SetProfile) return;
+    PyObject *module = module_being_executed();
+    PyErr_Clear();
+    if (!module) return;
+    if (module == being_imported || somebody_profiles()) {
+        Py_DecRef(module);
+        return;
+    }
+    awaited_module = module;
+    PyEval_SetProfile(on_profile, &_Py_NoneStruct);
+}

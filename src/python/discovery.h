@@ -1,0 +1,26 @@
+/* discovery: noticing that a module which may be ComfyUI's executor has been loaded, whatever way it came.
+ *
+ * A module counts when the last part of its name is "execution", or when its code came from a file execution.py. Found:
+ * modules imported by name (also again, by importlib.reload), through a finder at the head of sys.meta_path; modules
+ * executed by hand from a spec or loader (importlib.util.spec_from_file_location), through the file being opened; and
+ * modules loaded before discovery began.
+ *
+ * All with the GIL held, in the main interpreter. Nothing is raised into the program; its own exceptions pass. */
+#ifndef COMFYDD_DISCOVERY_H
+#define COMFYDD_DISCOVERY_H
+
+#include "python/python_api.h"
+
+#include <stdbool.h>
+
+/* Begins. `found` is called for every such module after its top-level code has run, possibly more than once. False
+ * when the finder cannot be put in place. */
+bool discovery_start(void (*found)(PyObject *module));
+
+/* The program opens `path` from a Python thread. Cheap for any path but execution.py's. GIL not needed. */
+bool discovery_is_candidate(const char *path);
+
+/* Such a file is being opened: watches whether it is being loaded as a module by hand. */
+void discovery_file_opened(void);
+
+#endif

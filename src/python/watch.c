@@ -1,0 +1,104 @@
+#include "python/watch_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *mechanism = "nothing";
+static struct watch_target *targets;
+
+static int position_of(PyObject *names, int count, const char *wanted) {
+    for (int i = 0; i < count; i++) {
+        char name[128];
+        PyObject *item = PySequence_GetItem(names, i);
+        python_text(item, name, sizeof name);
+        python_decref(item);
+        if (strcmp(name, wanted) == 0) return i;
+    }
+    PyErr_Clear();
+    return -1;
+}
+
+static struct watch_target *target_create(PyObject *function, const struct watch_handler *handler, void *context) {
+    enum { CO_COROUTINE = 0x80 };
+    PyObject *code = python_attribute(function, "__code__");
+    PyObject *names = code ? python_attribute(code, "co_varnames") : NULL;
+    struct watch_target *target = names ? calloc(1, sizeof *target) : NULL;
+    if (target) {
+        target->handler = handler;
+        target->context = context;
+        target->watched = python_newref(function);
+        target->code = python_newref(code);
+        target->parameters = (int)python_long_attribute(code, "co_argcount", 0);
+        target->coroutine = python_long_attribute(code, "co_flags", 0) & CO_COROUTINE;
+        for (int i = 0; i < WATCH_ARGUMENTS; i++)
+            target->positions[i] = -1;
+        for (int i = 0; i < WATCH_ARGUMENTS && handler->arguments[i]; i++) {
+            target->positions[i] = position_of(names, target->parameters, handler->arguments[i]);
+            if (target->positions[i] >= 0)
+                target->names[i] = PyUnicode_InternFromString(handler->arguments[i]);
+        }
+        PyErr_Clear();
+    }
+    python_decref(code);
+    python_decref(names);
+    return target;
+}
+
+static void target_destroy(struct watch_target *target) {
+    for (int i = 0; i < WATCH_ARGUMENTS; i++)
+        python_decref(target->names[i]);
+    python_decref(target->function);
+    python_decref(target->watched);
+    python_decref(target->code);
+    free(target);
+}
+
+static bool arm(struct watch_target *target, enum watch_needs needs) {
+    if (needs == WATCH_RETURNS && watch_monitoring_arm(target)) {
+        mechanism = "sys.monitoring";
+        return true;
+    }
+    if (!watch_swap_arm(target)) return false;
+    if (needs == WATCH_RETURNS) mechanism = "code swap";
+    return true;
+}
+
+bool watch_function(PyObject *function, const struct watch_handler *handler, void *context, enum watch_needs needs) {
+    for (struct watch_target *target = targets; target; target = target->next)
+        if (target->watched == function) return true;
+    struct watch_target *target = target_create(function, handler, context);
+    if (!target) return false;
+    if (!arm(target, needs)) {
+        target_destroy(target);
+        return false;
+    }
+    target->next = targets;
+    targets = target;
+    return true;
+}
+
+PyObject *watch_argument(const struct watch_call *call, int index) {
+    const struct watch_target *target = call->target;
+    if (target->positions[index] < 0) return NULL;
+    PyObject *value;
+    if (call->frame) {
+        value = PyFrame_GetVar(call->frame, target->names[index]);
+    } else {
+        value = PyTuple_GetItem(call->arguments, target->positions[index]); /* borrowed */
+        if (value) Py_IncRef(value);
+    }
+    if (!value) PyErr_Clear();
+    return value;
+}
+
+enum watch_local watch_local(const struct watch_call *call, PyObject *name) {
+    if (!call->frame) return WATCH_UNKNOWN;
+    PyObject *value = PyFrame_GetVar(call->frame, name);
+    if (!value) PyErr_Clear();
+    python_decref(value);
+    return value ? WATCH_BOUND : WATCH_UNBOUND;
+}
+
+const char *watch_mechanism(void) {
+    return mechanism;
+}

@@ -1,0 +1,58 @@
+/* watch: telling C when chosen Python functions are entered and left, without changing what the program sees.
+ *
+ * Two mechanisms behind one contract (facts and figures: HACKING.md, "Watching"):
+ *   watch_monitoring   sys.monitoring local events on the function's code object; Python 3.12+; functions whose
+ *                      exceptions need not be seen
+ *   watch_swap         the function's __code__ is swapped for a stub with the same signature; every version; sees
+ *                      exceptions; for coroutines too
+ * watch_function chooses.
+ *
+ * An activation (one call of a watched function) is named by a key, unique while it is open. Activations are entered
+ * when their body starts to run: a coroutine that is never awaited never shows. An exit can be missed (monitoring does
+ * not see exceptions): then the key may be entered again, or stay open until the caller of the function is left.
+ *
+ * Threads: everything runs with the GIL held, on the watched thread. Handlers must not leave a Python error set, and
+ * need not expect one to be set. No handler is called in a sub-interpreter. */
+#ifndef COMFYDD_WATCH_H
+#define COMFYDD_WATCH_H
+
+#include "python/python_api.h"
+
+#include <stdbool.h>
+
+#define WATCH_ARGUMENTS 8
+
+struct watch_call;
+
+/* What to do at a function; owned by the caller, lives for ever. */
+struct watch_handler {
+    /* The body begins. The call is valid during enter only. */
+    void (*enter)(const struct watch_call *call, void *key, void *context);
+    /* The activation ended: `value` is what it returned, or the exception that left it when `raised` (NULL for a
+     * coroutine that was closed or thrown away). Borrowed. */
+    void (*leave)(const struct watch_call *call, void *key, void *context, PyObject *value, bool raised);
+    /* Parameters that enter wants, by name; a NULL ends the list. */
+    const char *arguments[WATCH_ARGUMENTS + 1];
+};
+
+enum watch_needs {
+    WATCH_RETURNS,    /* monitoring where it exists */
+    WATCH_EXCEPTIONS, /* swap */
+};
+
+/* Watches `function` (a Python function object; borrowed). False, without an error set, when that is not possible; the
+ * function is unchanged then. A function already watched stays so, once. */
+bool watch_function(PyObject *function, const struct watch_handler *handler, void *context, enum watch_needs needs);
+
+/* The value of handler->arguments[index] as passed to this call: new reference; NULL when there is no such parameter. */
+PyObject *watch_argument(const struct watch_call *call, int index);
+
+enum watch_local { WATCH_UNBOUND, WATCH_BOUND, WATCH_UNKNOWN };
+
+/* In leave: whether the function's local `name` (an interned str) has a value. UNKNOWN where locals cannot be seen. */
+enum watch_local watch_local(const struct watch_call *call, PyObject *name);
+
+/* What watches node functions here, for the start-up line: "sys.monitoring" or "code swap". */
+const char *watch_mechanism(void);
+
+#endif

@@ -1,0 +1,31 @@
+/* watch_internal: what the two mechanisms of watch.h share. */
+#ifndef COMFYDD_WATCH_INTERNAL_H
+#define COMFYDD_WATCH_INTERNAL_H
+
+#include "python/watch.h"
+
+/* A watched function; never freed (its code may run until the end of the process). */
+struct watch_target {
+    struct watch_target *next; /* all of them, for "already watched" */
+    PyObject *watched;         /* owned: the program's function object */
+    const struct watch_handler *handler;
+    void *context;
+    PyObject *function; /* swap, owned: a private function with the original code, which the stub calls */
+    PyObject *code;     /* owned: the code object whose activations are seen */
+    int parameters;
+    bool coroutine;
+    PyObject *names[WATCH_ARGUMENTS]; /* owned, interned; NULL where the function has no such parameter */
+    int positions[WATCH_ARGUMENTS];   /* among the parameters; -1 where there is none */
+};
+
+struct watch_call {
+    const struct watch_target *target;
+    PyFrameObject *frame; /* monitoring: borrowed; swap: NULL */
+    PyObject *arguments;  /* swap: the tuple, borrowed; monitoring: NULL */
+};
+
+/* Arms one mechanism; true when it works. Errors are cleared. */
+bool watch_monitoring_arm(struct watch_target *target);
+bool watch_swap_arm(struct watch_target *target);
+
+#endif

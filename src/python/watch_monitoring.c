@@ -1,0 +1,99 @@
+/* Local sys.monitoring events (PEP 669) on the code objects of watched functions.
+ *
+ * Only PY_START and PY_RETURN are asked for: both are local on 3.12+, so all other Python code runs as if nothing were
+ * watched. PY_UNWIND is global up to 3.14 and costs every exception of the program, hence WATCH_EXCEPTIONS goes to the
+ * swap mechanism. Suspending and resuming a coroutine is no event of interest. */
+#include "python/watch_internal.h"
+
+#include <string.h>
+
+static PyObject *monitoring; /* owned: the sys.monitoring namespace */
+static long tool = -1;
+static long event_start, event_return;
+
+/* Few entries (one or two per loaded executor): a list in order of arming, newest last. */
+#define TARGET_LIMIT 64
+static struct watch_target *targets[TARGET_LIMIT];
+static int target_count;
+
+static const struct watch_target *target_of(const PyObject *code) {
+    for (int i = target_count; i-- > 0;)
+        if (targets[i]->code == code) return targets[i];
+    return NULL;
+}
+
+/* Callbacks must not raise: an exception would surface in the watched program. The key is the frame object's address:
+ * unique while the frame runs, and never used as a pointer again. */
+static PyObject *on_start(PyObject *self, PyObject *const *arguments, Py_ssize_t count) {
+    (void)self, (void)count;
+    struct watch_call call = {.target = target_of(arguments[0]), .frame = PyEval_GetFrame()};
+    if (call.target && call.frame)
+        call.target->handler->enter(&call, call.frame, call.target->context);
+    return python_none();
+}
+
+static PyObject *on_return(PyObject *self, PyObject *const *arguments, Py_ssize_t count) {
+    (void)self;
+    struct watch_call call = {.target = target_of(arguments[0]), .frame = PyEval_GetFrame()};
+    if (call.target && call.frame && count > 2)
+        call.target->handler->leave(&call, call.frame, call.target->context, arguments[2], false);
+    return python_none();
+}
+
+static PyMethodDef start_method = {"comfydd_start", (PyCFunction)(void (*)(void))on_start, METH_FASTCALL, NULL};
+static PyMethodDef return_method = {"comfydd_return", (PyCFunction)(void (*)(void))on_return, METH_FASTCALL, NULL};
+
+static bool succeeded(PyObject *result) {
+    python_decref(result);
+    if (!result) PyErr_Clear();
+    return result != NULL;
+}
+
+static bool take_tool_id(void) {
+    /* ddtrace, profilers, coverage and debuggers own 1 to 4; 0 belongs to debuggers, so it comes second. */
+    static const int preferred[] = {5, 0};
+    for (size_t i = 0; i < sizeof preferred / sizeof *preferred; i++)
+        if (succeeded(PyObject_CallMethod(monitoring, "use_tool_id", "is", preferred[i], "comfydd"))) {
+            tool = preferred[i];
+            return true;
+        }
+    return false;
+}
+
+static bool on_event(long event, PyMethodDef *method) {
+    PyObject *callback = PyCFunction_NewEx(method, NULL, NULL);
+    bool done = callback &&
+                succeeded(PyObject_CallMethod(monitoring, "register_callback", "llO", tool, event, callback));
+    python_decref(callback);
+    return done;
+}
+
+static bool prepare(void) {
+    if (tool >= 0) return true;
+    if (!monitoring) {
+        PyObject *found = PySys_GetObject("monitoring"); /* borrowed */
+        if (!found || !PyFrame_GetVar) return false;
+        monitoring = python_newref(found);
+    }
+    PyObject *events = python_attribute(monitoring, "events");
+    if (!events) return false;
+    event_start = python_long_attribute(events, "PY_START", 0);
+    event_return = python_long_attribute(events, "PY_RETURN", 0);
+    Py_DecRef(events);
+    if (!event_start || !event_return || !take_tool_id()) return false;
+    if (on_event(event_start, &start_method) && on_event(event_return, &return_method)) return true;
+    succeeded(PyObject_CallMethod(monitoring, "free_tool_id", "l", tool));
+    tool = -1;
+    return false;
+}
+
+bool watch_monitoring_arm(struct watch_target *target) {
+    if (target_of(target->code)) return false; /* two functions with one code object: the first keeps it */
+    if (target_count == TARGET_LIMIT || !prepare()) return false;
+    targets[target_count++] = target;
+    if (succeeded(PyObject_CallMethod(monitoring, "set_local_events", "lOl", tool, target->code,
+                                      event_start | event_return)))
+        return true;
+    target_count--;
+    return false;
+}

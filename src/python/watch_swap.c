@@ -1,0 +1,343 @@
+/* Watching by code swap: the function's __code__ becomes that of a stub with the same signature,
+ *
+ *     def f(a, b): comfydd_ = <C callable>; return comfydd_(a, b)          (or async def ... return await ...)
+ *
+ * compiled here, with the C callable placed among its constants. The C callable reports the entry, calls a private
+ * function object that carries the original code and globals, and reports how it ended. The program's function object
+ * keeps its identity, name, signature and defaults; the stub borrows file name, first line and names, so inspect and
+ * tracebacks show the original. A coroutine is driven through a small awaitable that passes send, throw and close on.
+ *
+ * Only documented API is used, so one code serves 3.9 - 3.15. Refused: closures, *args, **kwargs, keyword-only
+ * parameters, generators; no ComfyUI executor function is one. */
+#include "python/watch_internal.h"
+
+#include "base/buf.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the awaitable around a watched coroutine ---- */
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *inner;      /* owned: the original coroutine */
+    PyObject *arguments;  /* owned */
+    const struct watch_target *target;
+    bool open;            /* entered and not left */
+} Awaitable;
+
+static PyTypeObject *awaitable_type;
+static PyObject *send_name, *throw_name, *close_name; /* interned */
+
+/* In the limited API from 3.10 on. */
+extern int PyIter_Send(PyObject *iterator, PyObject *value, PyObject **result) __attribute__((weak));
+enum { SEND_RETURN = 0, SEND_ERROR = -1, SEND_NEXT = 1 };
+
+static void awaitable_left(Awaitable *self, PyObject *value, bool raised) {
+    if (!self->open) return;
+    self->open = false;
+    struct watch_call call = {.target = self->target, .arguments = self->arguments};
+    self->target->handler->leave(&call, self, self->target->context, value, raised);
+}
+
+/* The inner coroutine raised: StopIteration is its return. The error stays set. */
+static void awaitable_raised(Awaitable *self) {
+    struct python_error error;
+    bool returned = PyErr_ExceptionMatches(PyExc_StopIteration);
+    python_error_save(&error);
+    PyErr_NormalizeException(&error.type, &error.value, &error.traceback);
+    PyObject *value = returned && error.value ? python_attribute(error.value, "value") : NULL;
+    awaitable_left(self, returned ? value : error.value, !returned);
+    python_decref(value);
+    python_error_restore(&error);
+}
+
+static PyObject *awaitable_step(Awaitable *self, PyObject *yielded) {
+    if (!yielded) awaitable_raised(self);
+    return yielded;
+}
+
+static PyObject *awaitable_send(PyObject *object, PyObject *value) {
+    Awaitable *self = (Awaitable *)object;
+    return awaitable_step(self, PyObject_CallMethodObjArgs(self->inner, send_name, value, NULL));
+}
+
+static PyObject *awaitable_next(PyObject *object) {
+    return awaitable_send(object, &_Py_NoneStruct);
+}
+
+/* am_send, 3.10+: a return without the detour over StopIteration. */
+static int awaitable_am_send(PyObject *object, PyObject *value, PyObject **result) {
+    Awaitable *self = (Awaitable *)object;
+    int how = PyIter_Send(self->inner, value, result);
+    if (how == SEND_RETURN) awaitable_left(self, *result, false);
+    if (how == SEND_ERROR) awaitable_raised(self);
+    return how;
+}
+
+static PyObject *awaitable_throw(PyObject *object, PyObject *const *arguments, Py_ssize_t count) {
+    Awaitable *self = (Awaitable *)object;
+    return awaitable_step(self, PyObject_CallMethodObjArgs(self->inner, throw_name, count > 0 ? arguments[0] : NULL,
+                                                           count > 1 ? arguments[1] : NULL,
+                                                           count > 2 ? arguments[2] : NULL, NULL));
+}
+
+static PyObject *awaitable_close(PyObject *object, PyObject *unused) {
+    (void)unused;
+    Awaitable *self = (Awaitable *)object;
+    PyObject *result = PyObject_CallMethodObjArgs(self->inner, close_name, NULL);
+    struct python_error error;
+    python_error_save(&error);
+    awaitable_left(self, NULL, true);
+    python_error_restore(&error);
+    return result;
+}
+
+static int awaitable_traverse(PyObject *object, visitproc visit, void *context) {
+    Awaitable *self = (Awaitable *)object;
+    int stop = visit((PyObject *)Py_TYPE(object), context);
+    if (!stop && self->inner) stop = visit(self->inner, context);
+    if (!stop && self->arguments) stop = visit(self->arguments, context);
+    return stop;
+}
+
+static void awaitable_dealloc(PyObject *object) {
+    Awaitable *self = (Awaitable *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    struct python_error error;
+    python_error_save(&error);
+    awaitable_left(self, NULL, true); /* thrown away half-way */
+    python_error_restore(&error);
+    python_decref(self->inner);
+    python_decref(self->arguments);
+    PyObject_GC_Del(object);
+    Py_DecRef((PyObject *)type);
+}
+
+static bool make_awaitable_type(void) {
+    if (awaitable_type) return true;
+    static PyMethodDef methods[] = {
+        {"send", awaitable_send, METH_O, NULL},
+        {"throw", (PyCFunction)(void (*)(void))awaitable_throw, METH_FASTCALL, NULL},
+        {"close", awaitable_close, METH_NOARGS, NULL},
+        {NULL, NULL, 0, NULL},
+    };
+    enum { AM_SEND = 81 }; /* Py_am_send of typeslots.h, 3.10+ */
+    bool has_send = PyIter_Send != NULL && python_minor >= 10;
+    PyType_Slot slots[] = {
+        {Py_tp_dealloc, (void *)awaitable_dealloc},
+        {Py_tp_traverse, (void *)awaitable_traverse},
+        {Py_tp_iter, (void *)PyObject_SelfIter},
+        {Py_tp_iternext, (void *)awaitable_next},
+        {Py_am_await, (void *)PyObject_SelfIter},
+        {Py_tp_methods, methods},
+        {has_send ? AM_SEND : 0, (void *)awaitable_am_send},
+        {0, NULL},
+    };
+    PyType_Spec spec = {"comfydd.watched", sizeof(Awaitable), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, slots};
+    send_name = PyUnicode_InternFromString("send");
+    throw_name = PyUnicode_InternFromString("throw");
+    close_name = PyUnicode_InternFromString("close");
+    awaitable_type = (PyTypeObject *)PyType_FromSpec(&spec);
+    return awaitable_type && send_name && throw_name && close_name;
+}
+
+static PyObject *call_coroutine(const struct watch_target *target, PyObject *arguments) {
+    PyObject *inner = PyObject_CallObject(target->function, arguments);
+    Awaitable *self = inner ? (Awaitable *)PyType_GenericAlloc(awaitable_type, 0) : NULL;
+    if (!self) {
+        python_decref(inner);
+        return NULL;
+    }
+    self->inner = inner;
+    self->arguments = python_newref(arguments);
+    self->target = target;
+    self->open = true;
+    struct watch_call call = {.target = target, .arguments = arguments};
+    target->handler->enter(&call, self, target->context);
+    return (PyObject *)self;
+}
+
+/* ---- plain functions ---- */
+
+/* The detour counts as 2 (3.9, 3.10) or 1 levels of Python's recursion limit; recursive_execute nests once per node of
+ * a chain, so they are given back, exactly: one more would remove the limit. */
+static void lend_recursion(int sign) {
+    Py_SetRecursionLimit(Py_GetRecursionLimit() + sign * (python_minor < 11 ? 2 : 1));
+}
+
+static PyObject *call_function(const struct watch_target *target, PyObject *arguments) {
+    struct watch_call call = {.target = target, .arguments = arguments};
+    void *key = &call; /* unique while this C frame exists */
+    target->handler->enter(&call, key, target->context);
+    lend_recursion(+1);
+    PyObject *result = PyObject_CallObject(target->function, arguments);
+    lend_recursion(-1);
+    if (result) {
+        target->handler->leave(&call, key, target->context, result, false);
+        return result;
+    }
+    struct python_error error;
+    python_error_save(&error);
+    PyErr_NormalizeException(&error.type, &error.value, &error.traceback);
+    target->handler->leave(&call, key, target->context, error.value, true);
+    python_error_restore(&error);
+    return NULL;
+}
+
+/* The one C callable in a stub's constants; `capsule` holds the target. */
+static PyObject *on_call(PyObject *capsule, PyObject *const *arguments, Py_ssize_t count) {
+    const struct watch_target *target = PyCapsule_GetPointer(capsule, NULL);
+    PyObject *tuple = target ? PyTuple_New(count) : NULL;
+    if (!tuple) return NULL;
+    for (Py_ssize_t i = 0; i < count; i++)
+        PyTuple_SetItem(tuple, i, python_newref(arguments[i])); /* steals; cannot fail on a fresh tuple */
+    PyObject *result = target->coroutine ? call_coroutine(target, tuple) : call_function(target, tuple);
+    Py_DecRef(tuple);
+    return result;
+}
+
+static PyMethodDef call_method = {"comfydd_call", (PyCFunction)(void (*)(void))on_call, METH_FASTCALL, NULL};
+
+/* ---- building the stub ---- */
+
+static const char placeholder[] = "comfydd_"; /* also the local variable that receives it */
+
+static bool suits(const struct watch_target *target) {
+    enum { VARARGS = 0x04, VARKEYWORDS = 0x08, GENERATOR = 0x20, COROUTINE = 0x80, ASYNC_GENERATOR = 0x200 };
+    long flags = python_long_attribute(target->code, "co_flags", -1);
+    PyObject *closed = python_attribute(target->code, "co_freevars");
+    bool free_of_closure = closed && PySequence_Size(closed) == 0;
+    python_decref(closed);
+    PyErr_Clear();
+    return free_of_closure && flags >= 0 && !(flags & (VARARGS | VARKEYWORDS | GENERATOR | ASYNC_GENERATOR)) &&
+           python_long_attribute(target->code, "co_kwonlyargcount", 1) == 0;
+}
+
+/* The stub's source. Positional-only parameters lose their slash: callers cannot tell, the code object's own count
+ * is set from the original below. */
+static bool write_source(const struct watch_target *target, struct buf *source) {
+    struct buf parameters = {0};
+    PyObject *names = python_attribute(target->code, "co_varnames");
+    for (int i = 0; names && i < target->parameters; i++) {
+        char name[256];
+        PyObject *item = PySequence_GetItem(names, i);
+        if (!python_text(item, name, sizeof name) || strcmp(name, placeholder) == 0) parameters.failed = true;
+        python_decref(item);
+        if (i) buf_string(&parameters, ", ");
+        buf_string(&parameters, name);
+    }
+    PyErr_Clear();
+    python_decref(names);
+    buf_append(&parameters, "", 1);
+    if (parameters.failed || !names) {
+        buf_finish(&parameters);
+        return false;
+    }
+    /* Through a local: a constant called directly makes some versions warn. No global name is looked up. */
+    buf_string(source, target->coroutine ? "async def f(" : "def f(");
+    buf_string(source, parameters.data);
+    buf_string(source, "): comfydd_ = 'comfydd_'; return ");
+    buf_string(source, target->coroutine ? "await comfydd_(" : "comfydd_(");
+    buf_string(source, parameters.data);
+    buf_append(source, ")\n", 3); /* with the terminator */
+    buf_finish(&parameters);
+    return !source->failed;
+}
+
+/* The code object of f inside the compiled module. */
+static PyObject *compile_stub(const char *source) {
+    enum { FILE_INPUT = 257 }; /* Py_file_input */
+    PyObject *module = Py_CompileString(source, "<comfydd>", FILE_INPUT);
+    PyObject *constants = module ? python_attribute(module, "co_consts") : NULL;
+    PyObject *stub = NULL;
+    for (Py_ssize_t i = 0; constants && !stub && i < PySequence_Size(constants); i++) {
+        PyObject *constant = PySequence_GetItem(constants, i);
+        PyObject *inner = constant ? python_attribute(constant, "co_consts") : NULL;
+        if (inner) stub = python_newref(constant);
+        python_decref(inner);
+        python_decref(constant);
+    }
+    python_decref(module);
+    python_decref(constants);
+    return stub;
+}
+
+/* The stub's constants with the C callable in the placeholder's place, as a tuple. */
+static PyObject *constants_with(PyObject *stub, PyObject *callable) {
+    PyObject *constants = python_attribute(stub, "co_consts");
+    PyObject *list = constants ? PySequence_List(constants) : NULL;
+    for (Py_ssize_t i = 0; list && i < PyList_Size(list); i++) {
+        char text[sizeof placeholder + 1];
+        python_text(PyList_GetItem(list, i), text, sizeof text);
+        if (strcmp(text, placeholder) == 0) PyList_SetItem(list, i, python_newref(callable));
+    }
+    PyObject *tuple = list ? PySequence_Tuple(list) : NULL;
+    python_decref(constants);
+    python_decref(list);
+    return tuple;
+}
+
+/* stub.replace(co_consts=..., and what the original is called and where it stands). */
+static PyObject *dress(PyObject *stub, PyObject *constants, PyObject *original) {
+    static const char *const same[] = {"co_name", "co_filename", "co_firstlineno", "co_qualname", /* 3.11+ */
+                                       "co_posonlyargcount"};
+    PyObject *keywords = PyDict_New();
+    PyObject *replace = python_attribute(stub, "replace");
+    PyObject *nothing = PyTuple_New(0);
+    PyObject *dressed = NULL;
+    if (keywords && replace && nothing && PyDict_SetItemString(keywords, "co_consts", constants) == 0) {
+        for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+            PyObject *value = python_attribute(original, same[i]);
+            if (value) PyDict_SetItemString(keywords, same[i], value);
+            python_decref(value);
+        }
+        dressed = PyObject_Call(replace, nothing, keywords);
+    }
+    python_decref(keywords);
+    python_decref(replace);
+    python_decref(nothing);
+    return dressed;
+}
+
+/* A private function object with the original's code, globals and name. Defaults are not needed: the stub's function
+ * has applied them. */
+static PyObject *private_copy(const struct watch_target *target) {
+    PyObject *type = PyObject_Type(target->watched);
+    PyObject *globals = python_attribute(target->watched, "__globals__");
+    PyObject *name = python_attribute(target->watched, "__name__");
+    PyObject *qualified = python_attribute(target->watched, "__qualname__");
+    PyObject *copy = NULL;
+    if (type && globals && name && qualified)
+        copy = PyObject_CallFunctionObjArgs(type, target->code, globals, name, NULL);
+    if (copy && PyObject_SetAttrString(copy, "__qualname__", qualified) != 0) {
+        Py_DecRef(copy);
+        copy = NULL;
+    }
+    python_decref(type);
+    python_decref(globals);
+    python_decref(name);
+    python_decref(qualified);
+    return copy;
+}
+
+bool watch_swap_arm(struct watch_target *target) {
+    struct buf source = {0};
+    PyObject *stub = NULL, *capsule = NULL, *callable = NULL, *constants = NULL, *code = NULL;
+    if (suits(target) && make_awaitable_type() && write_source(target, &source)) stub = compile_stub(source.data);
+    if (stub) capsule = PyCapsule_New(target, NULL, NULL);
+    if (capsule) callable = PyCFunction_NewEx(&call_method, capsule, NULL);
+    if (callable) constants = constants_with(stub, callable);
+    if (constants) code = dress(stub, constants, target->code);
+    if (code) target->function = private_copy(target);
+    bool armed = target->function && PyObject_SetAttrString(target->watched, "__code__", code) == 0;
+    PyErr_Clear();
+    python_decref(stub);
+    python_decref(capsule);
+    python_decref(callable);
+    python_decref(constants);
+    python_decref(code);
+    buf_finish(&source);
+    return armed;
+}
