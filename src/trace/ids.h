@@ -1,6 +1,7 @@
 /* ids: span and trace ids, and the contexts that come with a job.
  *
- * Ids are random 63-bit numbers from a per-process generator seeded from the kernel (getrandom); never 0. Any thread. */
+ * Ids are random 63-bit numbers from a per-process generator seeded from the kernel (getrandom); never 0. Any
+ * thread. */
 #ifndef COMFYDD_IDS_H
 #define COMFYDD_IDS_H
 
@@ -19,21 +20,22 @@ uint64_t ids_trace_high(uint64_t wall_ns);
 /* A parent that a job brought with it. */
 struct ids_parent {
     uint64_t trace_id_high, trace_id_low, span_id;
-    int priority;       /* -1..2; meaningful when has_priority */
+    int priority; /* -1..2; meaningful when has_priority */
     bool has_priority;
-    char origin[128];   /* empty when unknown */
+    char origin[128]; /* empty when unknown */
 };
 
-/* Reads a decimal number of up to 128 bits ("0" included) into two halves. False for anything else: signs, spaces,
- * other characters, an empty text, more than 128 bits. */
+/* Reads a decimal number of up to 128 bits ("0" included) into two halves. False for anything else: signs,
+ * spaces, other characters, an empty text, more than 128 bits. */
 bool ids_parse_decimal(const char *text, uint64_t *high, uint64_t *low);
 
-/* Reads a W3C traceparent ("00-<32 hex>-<16 hex>-<2 hex>", any later version with the same beginning). The sampled
- * flag becomes priority 1 or 0. False when malformed, or an id is zero. */
+/* Reads a W3C traceparent ("00-<32 hex>-<16 hex>-<2 hex>", any later version with the same beginning). The
+ * sampled flag becomes priority 1 or 0. False when malformed (upper-case hex too), the span id is zero, or
+ * the lower half of the trace id is: Datadog's intake drops such traces. */
 bool ids_parse_traceparent(const char *text, struct ids_parent *parent);
 
-/* Reads the Datadog part of a W3C tracestate ("dd=s:2;o:rum;..."): sets priority (when its sign agrees with the
- * traceparent's sampled flag) and origin. Anything malformed is ignored. */
+/* Reads the Datadog part of a W3C tracestate ("dd=s:2;o:rum;..."): sets priority (when its sign agrees with
+ * the traceparent's sampled flag) and origin. Anything malformed, or an origin too long, is ignored. */
 void ids_apply_tracestate(const char *text, struct ids_parent *parent);
 
 #endif
