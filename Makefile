@@ -25,7 +25,9 @@ TESTABLE := $(filter-out $(BUILD)/preload.o $(BUILD)/hooks_libc.o,$(OBJECTS))
 UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 UNIT_AID := $(patsubst tests/unit/%.c,$(BUILD)/unit/%.o,$(filter-out tests/unit/test_%.c,$(wildcard tests/unit/*.c)))
 
-.PHONY: all check unit asan tsan fuzz bench demo lint format install clean help
+VENV     := build/venv/ready
+
+.PHONY: all check unit asan tsan integration fuzz bench demo lint format install clean help
 .SECONDARY:
 
 all: build/libcomfydd.so ## build the library
@@ -56,23 +58,32 @@ asan: ## unit tests under AddressSanitizer and UBSan
 tsan: ## unit tests under ThreadSanitizer
 	$(MAKE) VARIANT=tsan unit
 
-check: all ## every test; the last line is the total
+check: ## every test; the last line is the total
 	scripts/check
+
+integration: all $(VENV) ## pytest over tests/integration; PYTEST_ARGS selects
+	scripts/run-integration build/venv/bin/python $(PYTEST_ARGS)
+
+# The Python that runs the tests, and clang-format in the version that the tree is formatted with.
+$(VENV): tests/requirements.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install -qq --disable-pip-version-check -r $<
+	touch $@
 
 fuzz: ## run every fuzzer for FUZZ_SECONDS (default 20)
 	scripts/fuzz
 
-bench: all ## the figures of docs/bench.md, by instruction counts
-	$(PYTHON) tests/bench/bench.py
+bench: all $(VENV) ## the figures of docs/bench.md, by instruction counts
+	build/venv/bin/python tests/bench/bench.py
 
 demo: ## a ComfyUI, an agent, seven workflows, and the traces that arrived
 	scripts/demo
 
-lint: ## formatting, layers, getenv, exported names
+lint: all $(VENV) ## formatting, layers, getenv, exported names
 	scripts/lint
 
-format: ## apply clang-format
-	git ls-files '*.c' '*.h' | xargs clang-format -i
+format: $(VENV) ## apply clang-format
+	git ls-files '*.c' '*.h' | xargs build/venv/bin/clang-format -i
 
 install: all ## into PREFIX (default /usr/local)
 	install -D -m 755 build/libcomfydd.so $(DESTDIR)$(PREFIX)/lib/libcomfydd.so.new

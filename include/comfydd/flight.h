@@ -43,20 +43,20 @@ struct flight_header {
     char boot_id[40];         /* /proc/sys/kernel/random/boot_id, NUL-terminated, or empty */
     /* The ring's two ends count bytes since the beginning and never wrap; position modulo ring_size is the place.
      * tail <= head <= tail + ring_size. */
-    uint64_t ring_head; /* end of the last complete record */
-    uint64_t ring_tail; /* start of the first record still wanted */
+    uint64_t ring_head;                                 /* end of the last complete record */
+    uint64_t ring_tail;                                 /* start of the first record still wanted */
     uint64_t spans_recorded, spans_sent, spans_dropped; /* counts since creation */
     uint64_t reserved[16];
 };
 
 /* What a span knows of its trace; repeated in every span so that any span can be the first of a chunk. */
 struct flight_trace {
-    uint64_t trace_id_high, trace_id_low; /* low is never 0 */
-    uint64_t root_span_id;                /* this process's workflow span */
+    uint64_t trace_id_high, trace_id_low;     /* low is never 0 */
+    uint64_t root_span_id;                    /* this process's workflow span */
     double agent_rate, rule_rate, limit_rate; /* 0..1, or negative when that decision was not consulted */
-    int8_t priority;                      /* Datadog sampling priority: -1, 0, 1, 2 */
-    int8_t mechanism;                     /* Datadog decision maker (0 default, 1 agent, 3 rule), -1 none or inherited */
-    uint8_t inherited;                    /* 1 when the priority came with the trace and must not be decided again */
+    int8_t priority;                          /* Datadog sampling priority: -1, 0, 1, 2 */
+    int8_t mechanism;  /* Datadog decision maker (0 default, 1 agent, 3 rule), -1 none or inherited */
+    uint8_t inherited; /* 1 when the priority came with the trace and must not be decided again */
     uint8_t reserved[5];
 };
 
