@@ -1,14 +1,17 @@
-/* config: every environment variable the library reads, in one table (config.c).
+/* config: every environment variable the library reads, in one table (settings.c).
  *
- * The table drives the parser, `comfydd doctor`, and the list in README.md. Nothing else in the library calls getenv.
- * A value that cannot be parsed gives one log line naming variable, value and the default used.
- * config_load once, before threads; config() afterwards from any thread. Strings belong to the configuration. */
+ * The table drives the parser, `comfydd doctor`, and the list in README.md. Nothing else in the library calls
+ * getenv. Spaces around a value do not count, and an empty value is as good as none. A value that cannot be
+ * parsed gives one log line naming variable, value and the default used. Where Datadog names an OTEL_*
+ * variable for the same thing, it is read when the DD_* one is not set.
+ *
+ * config_load once, before threads; config() afterwards from any thread. Strings belong to the configuration.
+ */
 #ifndef COMFYDD_CONFIG_H
 #define COMFYDD_CONFIG_H
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 
 struct config {
     bool enabled;              /* COMFYDD_ENABLED */
@@ -23,36 +26,39 @@ struct config {
     bool report_hostname;      /* DD_TRACE_REPORT_HOSTNAME */
     bool partial_flush;        /* DD_TRACE_PARTIAL_FLUSH_ENABLED */
     int64_t partial_flush_min; /* DD_TRACE_PARTIAL_FLUSH_MIN_SPANS, 1 .. 100,000 */
-    const char *service;       /* DD_SERVICE (OTEL_SERVICE_NAME), never empty */
-    const char *env;           /* DD_ENV, never empty */
-    const char *version;       /* DD_VERSION, or NULL */
-    const char *tags;          /* DD_TAGS as written, or NULL; config_each_tag splits it */
+    const char *service;       /* DD_SERVICE (OTEL_SERVICE_NAME), else service in the tags; never empty */
+    const char *env;           /* DD_ENV, else env in the tags; never empty */
+    const char *version;       /* DD_VERSION, else version in the tags, or NULL */
+    const char *tags;          /* DD_TAGS (OTEL_RESOURCE_ATTRIBUTES), or NULL; config_each_tag splits it */
     const char *hostname;      /* DD_HOSTNAME, or NULL */
     const char *external_env;  /* DD_EXTERNAL_ENV, or NULL */
     const char *agent_host;    /* DD_AGENT_HOST */
     int64_t agent_port;        /* DD_TRACE_AGENT_PORT, 1 .. 65,535 */
-    const char *agent_url;     /* DD_TRACE_AGENT_URL, or the one made from host, port and the default socket; never NULL */
-    double sample_rate;        /* DD_TRACE_SAMPLE_RATE 0..1, negative when unset */
+    const char *agent_socket;  /* COMFYDD_AGENT_SOCKET */
+    /* DD_TRACE_AGENT_URL; else from host and port; else, when nothing is set and agent_socket exists, that.
+     * Either http://HOST[:PORT][/PATH], an IPv6 HOST in brackets, or unix:///PATH. Never NULL. */
+    const char *agent_url;
+    double sample_rate;              /* DD_TRACE_SAMPLE_RATE 0..1, negative when unset */
     const char *sampling_rules;      /* DD_TRACE_SAMPLING_RULES, JSON, or NULL */
     const char *span_sampling_rules; /* DD_SPAN_SAMPLING_RULES (or the content of ..._FILE), JSON, or NULL */
-    double rate_limit;         /* DD_TRACE_RATE_LIMIT, traces per second, >= 0 */
-    double agent_timeout_s;    /* DD_TRACE_AGENT_TIMEOUT_SECONDS, for one request */
-    double flush_interval_s;   /* DD_TRACE_WRITER_INTERVAL_SECONDS */
-    double long_running_s;     /* COMFYDD_LONG_RUNNING_AFTER: seconds before the first snapshot of an open workflow */
+    double rate_limit;               /* DD_TRACE_RATE_LIMIT, traces per second, >= 0 */
+    double agent_timeout_s;          /* DD_TRACE_AGENT_TIMEOUT_SECONDS, for one request */
+    double flush_interval_s;         /* DD_TRACE_WRITER_INTERVAL_SECONDS */
+    double long_running_s;           /* COMFYDD_LONG_RUNNING_AFTER, before a workflow's first snapshot */
 };
 
-/* Reads the environment. `lookup` stands for getenv (tests pass their own); NULL means getenv. Values are copied.
- * Returns false without memory: then the defaults are in force. */
+/* Reads the environment. `lookup` stands for getenv (tests pass their own); NULL means getenv. Values are
+ * copied. Returns false without memory: then the defaults are in force. May be called again: earlier strings
+ * are gone. */
 bool config_load(const char *(*lookup)(const char *name));
 
 /* The configuration; the defaults before config_load. */
 const struct config *config(void);
 
-/* Splits DD_TAGS as Datadog does (commas when there is one, else spaces; the first colon divides) and calls `each`
- * with every name and value (terminated copies, borrowed for the call). */
-void config_each_tag(const char *tags, void (*each)(void *context, const char *name, const char *value), void *context);
-
-/* Prints the table as the Markdown of README.md: variable, default, meaning. */
-void config_print_markdown(FILE *out);
+/* Splits DD_TAGS as Datadog does (commas when there is one, else spaces; the first colon divides; no colon:
+ * an empty value) and calls `each` with every name and value (terminated copies, borrowed for the call).
+ * service, env and version are left out: they have fields of their own. `tags` may be NULL. */
+void config_each_tag(const char *tags, void (*each)(void *context, const char *name, const char *value),
+                     void *context);
 
 #endif
