@@ -31,12 +31,14 @@ char *flight_tag_write(char *at, uint16_t key, enum flight_tag_type type, const 
 
 /* Steps through entries: *offset starts at 0. False at the end, and at the first entry that does not fit into
  * `size`. *value is not aligned. */
-bool flight_tag_next(const void *entries, size_t size, size_t *offset, struct flight_tag *tag, const void **value);
+bool flight_tag_next(const void *entries, size_t size, size_t *offset, struct flight_tag *tag,
+                     const void **value);
 
 /* ---- the traced process ---- */
 
-/* Makes the mapping: anonymous shared memory (memfd) with the key table of trace/tags.def and the identity entries.
- * NULL when memory or descriptors are out. No descriptor stays open. */
+/* Makes the mapping: anonymous shared memory (memfd, its pages reserved; without one where the kernel refuses memfd)
+ * with the key table of trace/tags.def and the identity entries (at most 1 MiB). NULL when memory or descriptors are
+ * out. No descriptor stays open. */
 struct flight *flight_create(const void *identity, size_t identity_size);
 
 /* Unmaps and frees. In a forked child: only this, nothing else, on the parent's handle. NULL is fine. */
@@ -76,12 +78,19 @@ bool flight_copy_slot(struct flight *flight, uint32_t index, struct flight_slot 
 void flight_note_snapshot(struct flight *flight, uint32_t index, uint64_t span_id, uint64_t version);
 
 struct flight_counts {
-    uint64_t recorded, sent, dropped; /* spans since the mapping was made */
+    uint64_t recorded, sent,
+        dropped; /* spans since the mapping was made; recorded are all, the dropped ones too */
 };
 struct flight_counts flight_counts(const struct flight *flight);
 
+/* A span was lost before it could be opened: counts it as recorded and dropped. */
+void flight_count_lost(struct flight *flight);
+
 /* The mapping's identity entries, and the tag names of its key table (tag_names). */
 const void *flight_identity(const struct flight *flight, size_t *size);
+
+/* The whole mapping, for a flight_view in this process. */
+const void *flight_memory(const struct flight *flight, size_t *size);
 
 /* The process ends in an orderly way. */
 void flight_set_clean_exit(struct flight *flight);
@@ -105,7 +114,8 @@ void flight_view_close(struct flight_view *view);
  * finished one; waiting ones are included and say so), with checked copies valid during the call. Returns how many
  * were passed; damaged records end the ring's part. */
 size_t flight_view_each(const struct flight_view *view,
-                        void (*each)(void *context, const struct flight_span *span, const void *tags, int open),
+                        void (*each)(void *context, const struct flight_span *span, const void *tags,
+                                     int open),
                         void *context);
 
 #endif

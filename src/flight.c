@@ -1,0 +1,394 @@
+/* The writers' side and the drainer's side of flight memory; flight_view.c is the foreign reader's.
+ *
+ * Who may write what, and when:
+ *   - a slot belongs to the thread that took it, from the compare-and-swap FREE -> TAKEN until it stores
+ * FREE;
+ *   - an open slot stops being readable (closing_at is set, or it is released) only under the ring's lock, so
+ *     whoever holds the lock and sees it open reads a span that stays in its place;
+ *   - ring_head is stored under the lock, ring_tail by the drainer only; what lies between belongs to the
+ * drainer.
+ *
+ * For a reader after a kill the order of stores is all that counts: entries before tags_size, the record
+ * before closing_at, closing_at before ring_head, ring_head before the slot is free. At every moment in
+ * between, a span is either in an open slot that is no left-over, or in the ring before ring_head; never in
+ * both, never in neither. */
+#include "flight.h"
+
+#include "trace/tags.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef MFD_CLOEXEC
+#define MFD_CLOEXEC 1u
+#endif
+
+_Static_assert(sizeof(struct flight_header) % 8 == 0 && sizeof(struct flight_slot) % 8 == 0 &&
+                   sizeof(struct flight_record) % 8 == 0,
+               "entries start on a multiple of 8");
+
+enum { PAGE = 4096 };
+
+struct flight {
+    struct flight_header *header; /* the mapping's first byte; owned */
+    size_t size;
+    unsigned char *slots, *ring; /* in the mapping */
+    uint32_t locked;             /* the ring's lock; not in the mapping: a reader needs none */
+    uint32_t taken;              /* slots, so that a full table is not searched */
+    uint32_t hint; /* where a free slot is likely; low ones are used again first, to touch few pages */
+};
+
+/* ---- entries ---- */
+
+size_t flight_tag_room(size_t size) {
+    return sizeof(struct flight_tag) + ((size + 7) & ~(size_t)7);
+}
+
+char *flight_tag_write(char *at, uint16_t key, enum flight_tag_type type, const void *value, size_t size) {
+    struct flight_tag tag = {.key = key, .type = (uint16_t)type, .size = (uint32_t)size};
+    size_t room = flight_tag_room(size);
+    if (room > sizeof tag) memset(at + room - 8, 0, 8);
+    memcpy(at, &tag, sizeof tag);
+    if (size) memcpy(at + sizeof tag, value, size);
+    return at + room;
+}
+
+bool flight_tag_next(const void *entries, size_t size, size_t *offset, struct flight_tag *tag,
+                     const void **value) {
+    if (*offset > size || size - *offset < sizeof *tag) return false;
+    const char *at = (const char *)entries + *offset;
+    memcpy(tag, at, sizeof *tag);
+    size_t room = flight_tag_room(tag->size);
+    if (room > size - *offset) return false;
+    *value = at + sizeof *tag;
+    *offset += room;
+    return true;
+}
+
+/* ---- making the mapping ---- */
+
+/* Reads the beginning of a small file as text; empty when it cannot be read. */
+static void read_text(const char *path, char *text, size_t size) {
+    text[0] = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return;
+    ssize_t got = read(fd, text, size - 1);
+    text[got > 0 ? got : 0] = 0;
+    close(fd);
+}
+
+static void identify_process(struct flight_header *header) {
+    enum { FIELDS_BEFORE_START = 20 }; /* after the name, which ends at the last ')' and may hold anything */
+    header->pid = getpid();
+    read_text("/proc/sys/kernel/random/boot_id", header->boot_id, sizeof header->boot_id);
+    header->boot_id[strcspn(header->boot_id, "\n")] = 0;
+    char stat[1024];
+    read_text("/proc/self/stat", stat, sizeof stat);
+    const char *at = strrchr(stat, ')');
+    for (int i = 0; at && i < FIELDS_BEFORE_START; i++)
+        at = strchr(at + 1, ' ');
+    if (at) header->pid_start_ticks = strtoull(at, NULL, 10);
+}
+
+/* Shared memory of that size, its pages reserved; NULL with errno set. */
+static void *map_memory(size_t size) {
+    int flags = MAP_SHARED | MAP_ANONYMOUS;
+    /* The system call itself: glibc has a wrapper only since 2.27. A file larger than the file size limit
+     * would raise SIGXFSZ, even one in memory: then we do without the file. */
+    struct rlimit limit;
+    bool file_allowed = getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur >= size;
+    int fd = file_allowed ? (int)syscall(SYS_memfd_create, "comfydd-flight", MFD_CLOEXEC) : -1;
+    if (fd >= 0) {
+        flags = MAP_SHARED;
+        int failed;
+        do
+            failed = fallocate(fd, 0, 0, (off_t)size);
+        while (failed && errno == EINTR);
+        if (failed) {
+            int reason = errno;
+            close(fd);
+            errno = reason;
+            return NULL;
+        }
+    } else if (file_allowed && errno != ENOSYS && errno != EPERM) {
+        return NULL;
+    }
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, fd, 0);
+    if (fd >= 0) close(fd);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+static size_t round_up(size_t value, size_t multiple) {
+    return (value + multiple - 1) / multiple * multiple;
+}
+
+static size_t keys_size(void) {
+    size_t size = 0;
+    for (int i = 0; i < TAG_COUNT; i++)
+        size += strlen(tag_names[i]) + 1;
+    return size;
+}
+
+/* Fills the header, but for its magic, and the tables that never change. */
+static void lay_out(struct flight_header *header, size_t total, const void *identity, size_t identity_size) {
+    unsigned char *memory = (unsigned char *)header;
+    header->version = FLIGHT_VERSION;
+    header->header_size = sizeof *header;
+    header->total_size = total;
+    header->keys_offset = sizeof *header;
+    header->keys_size = (uint32_t)keys_size();
+    header->identity_offset = (uint32_t)round_up(header->keys_offset + header->keys_size, 8);
+    header->identity_size = header->identity_used = (uint32_t)identity_size;
+    header->slots_offset = (uint32_t)round_up(header->identity_offset + identity_size, PAGE);
+    header->slot_size = FLIGHT_SLOT_SIZE;
+    header->slot_count = FLIGHT_SLOT_COUNT;
+    header->ring_offset = header->slots_offset + (uint64_t)FLIGHT_SLOT_SIZE * FLIGHT_SLOT_COUNT;
+    header->ring_size = FLIGHT_RING_SIZE;
+    char *name = (char *)memory + header->keys_offset;
+    for (int i = 0; i < TAG_COUNT; i++)
+        name = stpcpy(name, tag_names[i]) + 1;
+    if (identity_size) memcpy(memory + header->identity_offset, identity, identity_size);
+    identify_process(header);
+}
+
+struct flight *flight_create(const void *identity, size_t identity_size) {
+    const size_t most_identity = 1u << 20; /* keeps every offset within 32 bits */
+    if (identity_size > most_identity) return NULL;
+    int saved_errno = errno;
+    size_t before_slots =
+        round_up(round_up(sizeof(struct flight_header) + keys_size(), 8) + identity_size, PAGE);
+    size_t size = before_slots + (size_t)FLIGHT_SLOT_SIZE * FLIGHT_SLOT_COUNT + FLIGHT_RING_SIZE;
+    struct flight *flight = calloc(1, sizeof *flight);
+    struct flight_header *header = flight ? map_memory(size) : NULL;
+    if (!header) {
+        free(flight);
+        errno = saved_errno;
+        return NULL;
+    }
+    lay_out(header, size, identity, identity_size);
+    flight->header = header;
+    flight->size = size;
+    flight->slots = (unsigned char *)header + header->slots_offset;
+    flight->ring = (unsigned char *)header + header->ring_offset;
+    __atomic_store_n(&header->magic, FLIGHT_MAGIC, __ATOMIC_RELEASE);
+    errno = saved_errno;
+    return flight;
+}
+
+void flight_destroy(struct flight *flight) {
+    if (!flight) return;
+    int saved_errno = errno;
+    munmap(flight->header, flight->size);
+    free(flight);
+    errno = saved_errno;
+}
+
+/* ---- slots ---- */
+
+static struct flight_slot *slot_at(const struct flight *flight, uint32_t index) {
+    return (struct flight_slot *)(flight->slots + (size_t)index * FLIGHT_SLOT_SIZE);
+}
+
+static void lock(struct flight *flight) {
+    enum {
+        SPINS = 100
+    }; /* longer than the longest critical section, a copy of some kilobytes, usually takes */
+    unsigned spins = 0;
+    while (__atomic_exchange_n(&flight->locked, 1, __ATOMIC_ACQUIRE))
+        while (__atomic_load_n(&flight->locked, __ATOMIC_RELAXED))
+            if (++spins % SPINS == 0) sched_yield();
+}
+
+static void unlock(struct flight *flight) {
+    __atomic_store_n(&flight->locked, 0, __ATOMIC_RELEASE);
+}
+
+struct flight_slot *flight_take_slot(struct flight *flight) {
+    if (__atomic_load_n(&flight->taken, __ATOMIC_RELAXED) >= FLIGHT_SLOT_COUNT) return NULL;
+    uint32_t start = __atomic_load_n(&flight->hint, __ATOMIC_RELAXED);
+    for (uint32_t i = 0; i < FLIGHT_SLOT_COUNT; i++) {
+        uint32_t index = (start + i) % FLIGHT_SLOT_COUNT;
+        struct flight_slot *slot = slot_at(flight, index);
+        uint32_t expected = FLIGHT_SLOT_FREE;
+        if (__atomic_load_n(&slot->state, __ATOMIC_RELAXED) != FLIGHT_SLOT_FREE) continue;
+        if (!__atomic_compare_exchange_n(&slot->state, &expected, FLIGHT_SLOT_TAKEN, false, __ATOMIC_ACQUIRE,
+                                         __ATOMIC_RELAXED))
+            continue;
+        __atomic_add_fetch(&flight->taken, 1, __ATOMIC_RELAXED);
+        __atomic_store_n(&flight->hint, (index + 1) % FLIGHT_SLOT_COUNT, __ATOMIC_RELAXED);
+        __atomic_store_n(&slot->closing_at, 0, __ATOMIC_RELAXED);
+        memset(&slot->span, 0, sizeof slot->span);
+        return slot;
+    }
+    return NULL;
+}
+
+void flight_release_slot(struct flight *flight, struct flight_slot *slot) {
+    uint32_t index = (uint32_t)(((unsigned char *)slot - flight->slots) / FLIGHT_SLOT_SIZE);
+    bool readable = !slot->closing_at;
+    if (readable) lock(flight);
+    __atomic_store_n(&slot->state, FLIGHT_SLOT_FREE, __ATOMIC_RELEASE);
+    if (readable) unlock(flight);
+    __atomic_sub_fetch(&flight->taken, 1, __ATOMIC_RELAXED);
+    if (index < __atomic_load_n(&flight->hint, __ATOMIC_RELAXED))
+        __atomic_store_n(&flight->hint, index, __ATOMIC_RELAXED);
+}
+
+/* Whether the slot holds an open span. With the lock held the answer stays true until it is released. */
+static bool slot_open(const struct flight_slot *slot) {
+    return __atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) == FLIGHT_SLOT_OPEN &&
+           !__atomic_load_n(&slot->closing_at, __ATOMIC_RELAXED);
+}
+
+bool flight_copy_slot(struct flight *flight, uint32_t index, struct flight_slot *copy) {
+    typedef uint64_t __attribute__((may_alias)) word;
+    _Static_assert(sizeof copy->span % sizeof(word) == 0, "copied by words");
+    const struct flight_slot *slot = slot_at(flight, index);
+    if (!slot_open(slot)) return false;
+    lock(flight);
+    bool open = slot_open(slot);
+    if (open) {
+        uint32_t tags_size = __atomic_load_n(&slot->span.tags_size, __ATOMIC_ACQUIRE);
+        *copy = (struct flight_slot){.state = FLIGHT_SLOT_OPEN};
+        /* Its owner goes on working: fields change under our hands, but each is whole. */
+        const word *from = (const word *)&slot->span;
+        word *to = (word *)&copy->span;
+        for (size_t i = 0; i < sizeof copy->span / sizeof(word); i++)
+            to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+        memcpy(copy + 1, slot + 1, tags_size);
+        copy->span.tags_size = tags_size;
+        copy->span.end_ns = 0; /* set already when it is about to be finished */
+    }
+    unlock(flight);
+    return open;
+}
+
+void flight_note_snapshot(struct flight *flight, uint32_t index, uint64_t span_id, uint64_t version) {
+    struct flight_slot *slot = slot_at(flight, index);
+    lock(flight);
+    if (slot_open(slot) && slot->span.span_id == span_id)
+        __atomic_store_n(&slot->span.partial_version, version, __ATOMIC_RELAXED);
+    unlock(flight);
+}
+
+/* ---- the ring ---- */
+
+static struct flight_record *record_at(const struct flight *flight, uint64_t position) {
+    return (struct flight_record *)(flight->ring + position % FLIGHT_RING_SIZE);
+}
+
+/* The end of `size` bytes of record at `head`; the bytes before the ring's end where they do not fit go to
+ * *padding. */
+static uint64_t end_of_record(uint64_t head, uint64_t size, uint64_t *padding) {
+    uint64_t to_ring_end = FLIGHT_RING_SIZE - head % FLIGHT_RING_SIZE;
+    *padding = size > to_ring_end ? to_ring_end : 0;
+    return head + *padding + size;
+}
+
+static void write_record(struct flight_record *record, const struct flight_span *span, uint32_t size,
+                         const void *tags, const void *more, size_t more_size) {
+    char *entries = (char *)(record + 1);
+    record->size = size;
+    record->state = FLIGHT_RECORD_WANTED;
+    record->span = *span;
+    record->span.tags_size = span->tags_size + (uint32_t)more_size;
+    if (span->tags_size) memcpy(entries, tags, span->tags_size);
+    if (more_size) memcpy(entries + span->tags_size, more, more_size);
+}
+
+bool flight_append(struct flight *flight, const struct flight_span *span, const void *tags, const void *more,
+                   size_t more_size, struct flight_slot *slot) {
+    struct flight_header *header = flight->header;
+    uint64_t size = sizeof(struct flight_record) + span->tags_size + more_size, padding;
+    lock(flight);
+    uint64_t head = header->ring_head;
+    uint64_t end = end_of_record(head, size, &padding);
+    bool fits = size <= FLIGHT_RING_SIZE &&
+                end - __atomic_load_n(&header->ring_tail, __ATOMIC_ACQUIRE) <= FLIGHT_RING_SIZE;
+    if (fits) {
+        if (padding) {
+            struct flight_record *filler = record_at(flight, head);
+            filler->size = (uint32_t)padding;
+            filler->state = FLIGHT_RECORD_PADDING;
+        }
+        write_record(record_at(flight, head + padding), span, (uint32_t)size, tags, more, more_size);
+        if (slot) __atomic_store_n(&slot->closing_at, end, __ATOMIC_RELEASE);
+        __atomic_store_n(&header->ring_head, end, __ATOMIC_RELEASE);
+    } else {
+        __atomic_add_fetch(&header->spans_dropped, 1, __ATOMIC_RELAXED);
+    }
+    __atomic_add_fetch(&header->spans_recorded, 1, __ATOMIC_RELAXED);
+    unlock(flight);
+    return fits;
+}
+
+struct flight_record *flight_next(struct flight *flight, uint64_t *position) {
+    uint64_t head = __atomic_load_n(&flight->header->ring_head, __ATOMIC_ACQUIRE);
+    uint64_t at = *position > flight->header->ring_tail ? *position : flight->header->ring_tail;
+    struct flight_record *found = NULL;
+    while (at < head && !found) {
+        struct flight_record *record = record_at(flight, at);
+        if (record->state == FLIGHT_RECORD_WANTED) found = record;
+        at += record->size;
+    }
+    *position = at;
+    return found;
+}
+
+void flight_settle(struct flight *flight, struct flight_record *record, bool sent) {
+    struct flight_header *header = flight->header;
+    __atomic_store_n(&record->state, FLIGHT_RECORD_SENT, __ATOMIC_RELEASE);
+    __atomic_add_fetch(sent ? &header->spans_sent : &header->spans_dropped, 1, __ATOMIC_RELAXED);
+}
+
+void flight_trim(struct flight *flight) {
+    uint64_t head = __atomic_load_n(&flight->header->ring_head, __ATOMIC_ACQUIRE);
+    uint64_t at = flight->header->ring_tail;
+    while (at < head && record_at(flight, at)->state != FLIGHT_RECORD_WANTED)
+        at += record_at(flight, at)->size;
+    __atomic_store_n(&flight->header->ring_tail, at, __ATOMIC_RELEASE);
+}
+
+double flight_fill(const struct flight *flight) {
+    /* Tail first: it may only be behind then, and the difference never negative. */
+    uint64_t tail = __atomic_load_n(&flight->header->ring_tail, __ATOMIC_ACQUIRE);
+    uint64_t used = __atomic_load_n(&flight->header->ring_head, __ATOMIC_ACQUIRE) - tail;
+    return used < FLIGHT_RING_SIZE ? (double)used / FLIGHT_RING_SIZE : 1;
+}
+
+/* ---- the whole ---- */
+
+struct flight_counts flight_counts(const struct flight *flight) {
+    const struct flight_header *header = flight->header;
+    return (struct flight_counts){
+        .recorded = __atomic_load_n(&header->spans_recorded, __ATOMIC_RELAXED),
+        .sent = __atomic_load_n(&header->spans_sent, __ATOMIC_RELAXED),
+        .dropped = __atomic_load_n(&header->spans_dropped, __ATOMIC_RELAXED),
+    };
+}
+
+void flight_count_lost(struct flight *flight) {
+    __atomic_add_fetch(&flight->header->spans_recorded, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&flight->header->spans_dropped, 1, __ATOMIC_RELAXED);
+}
+
+const void *flight_identity(const struct flight *flight, size_t *size) {
+    *size = flight->header->identity_used;
+    return (const unsigned char *)flight->header + flight->header->identity_offset;
+}
+
+const void *flight_memory(const struct flight *flight, size_t *size) {
+    *size = flight->size;
+    return flight->header;
+}
+
+void flight_set_clean_exit(struct flight *flight) {
+    __atomic_store_n(&flight->header->clean_exit, 1, __ATOMIC_RELEASE);
+}
