@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -22,4 +24,18 @@ ssize_t file_read(const char *path, char *text, size_t capacity) {
     text[error ? 0 : used] = '\0';
     errno = saved_errno;
     return error ? -error : (ssize_t)used;
+}
+
+bool file_number(const char *text, const char *name, uint64_t *value) {
+    size_t length = strlen(name);
+    for (const char *line = text; line; line = strchr(line, '\n')) {
+        if (*line == '\n') line++;
+        if (strncmp(line, name, length) != 0) continue;
+        const char *number = line + length + strspn(line + length, " \t");
+        /* The name must end there, and digits begin. */
+        if ((number == line + length && length > 0) || *number < '0' || *number > '9') continue;
+        *value = strtoull(number, NULL, 10);
+        return true;
+    }
+    return false;
 }

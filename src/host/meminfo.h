@@ -1,18 +1,26 @@
 /* meminfo: how much memory the host, the container and this process have left or use.
  *
- * Any thread; no allocation, no lock waited for: readers of a sample being renewed take the one before. */
+ * Any thread; no allocation, no lock waited for: readers of a sample being renewed take the one before. No descriptor
+ * stays open between samples: the host could see or close it. */
 #ifndef COMFYDD_MEMINFO_H
 #define COMFYDD_MEMINFO_H
 
 #include <stdint.h>
 
+struct cgroup;
+
 struct meminfo {
-    uint64_t available_bytes; /* MemAvailable, or the cgroup's headroom when that is smaller; 0 when unknown */
-    uint64_t rss_bytes;       /* resident set of this process; 0 when unknown */
+    uint64_t
+        available_bytes; /* MemAvailable, or the cgroup's headroom when that is smaller; 0 when unknown */
+    uint64_t rss_bytes;  /* resident set of this process; 0 when unknown */
 };
 
-/* A sample at most 10 ms old (mono_ns is the caller's clock_mono_ns()). Errors leave a field 0. errno is preserved. */
+/* A sample at most 10 ms old (mono_ns is the caller's clock_mono_ns()). Errors leave a field 0. errno is preserved.
+ * The cgroup's limits may be up to 5 s old. */
 struct meminfo meminfo_sample(uint64_t mono_ns);
+
+/* Reads the files now, below `root` ("" for the real ones; tests pass a folder). */
+struct meminfo meminfo_read(const char *root, const struct cgroup *cgroup);
 
 /* Forgets files and samples: in a forked child, before its first sample. */
 void meminfo_reset(void);

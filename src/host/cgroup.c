@@ -1,0 +1,101 @@
+#include "host/cgroup.h"
+
+#include "base/file.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct cgroup_files {
+    const char *mount; /* where the hierarchy is */
+    const char *limit; /* a number, or "max" */
+    const char *usage; /* a number: everything, page cache too */
+    const char
+        *droppable; /* the line of memory.stat with the page cache not used lately, children included */
+};
+
+static const struct cgroup_files v1 = {
+    .mount = "/sys/fs/cgroup/memory",
+    .limit = "memory.limit_in_bytes",
+    .usage = "memory.usage_in_bytes",
+    .droppable = "total_inactive_file",
+};
+
+static const struct cgroup_files v2 = {
+    .mount = "/sys/fs/cgroup",
+    .limit = "memory.max",
+    .usage = "memory.current",
+    .droppable = "inactive_file",
+};
+
+/* v1 writes "no limit" as the largest number of whole pages; nobody's machine comes near. */
+#define V1_UNLIMITED (UINT64_C(1) << 60)
+
+/* One line of /proc/self/cgroup is "number:controllers:path". Returns the path of the memory controller's hierarchy,
+ * else v2's, terminated in place, and whose files it has; NULL when there is neither. */
+static char *memory_path(char *text, const struct cgroup_files **files) {
+    char *found = NULL, *rest = text;
+    for (char *line; (line = strsep(&rest, "\n"));) {
+        strsep(&line, ":");
+        char *controllers = strsep(&line, ":");
+        if (!controllers || !line) continue;
+        if (!*controllers) { /* v2's: holds the memory controller unless a v1 hierarchy does */
+            found = line;
+            *files = &v2;
+        }
+        for (char *name; (name = strsep(&controllers, ","));)
+            if (strcmp(name, "memory") == 0) {
+                *files = &v1;
+                return line;
+            }
+    }
+    return found;
+}
+
+/* Reads a file of the group whose directory is the first `length` bytes. */
+static ssize_t read_group_file(const struct cgroup *cgroup, size_t length, const char *name, char *text,
+                               size_t capacity) {
+    char path[sizeof cgroup->directory + 64];
+    snprintf(path, sizeof path, "%.*s/%s", (int)length, cgroup->directory, name);
+    return file_read(path, text, capacity);
+}
+
+void cgroup_find(struct cgroup *cgroup, const char *root) {
+    char path[512], text[8192];
+    memset(cgroup, 0, sizeof *cgroup);
+    snprintf(path, sizeof path, "%s/proc/self/cgroup", root);
+    if (file_read(path, text, sizeof text) <= 0) return;
+    const char *group = memory_path(text, &cgroup->files);
+    if (!group) return;
+    if (strcmp(group, "/") == 0) group = "";
+    int mount_length = snprintf(NULL, 0, "%s%s", root, cgroup->files->mount);
+    int length =
+        snprintf(cgroup->directory, sizeof cgroup->directory, "%s%s%s", root, cgroup->files->mount, group);
+    if (length < 0 || (size_t)length >= sizeof cgroup->directory) return;
+    /* From our group to the root. In a container the path may be the host's, of which only the last level, or nothing,
+     * is mounted here: directories that do not exist just have no limit. */
+    for (int end = length; end >= mount_length && cgroup->count < CGROUP_LEVELS; end--) {
+        if (end > mount_length && cgroup->directory[end] != '/' && cgroup->directory[end] != '\0') continue;
+        uint64_t limit;
+        if (read_group_file(cgroup, (size_t)end, cgroup->files->limit, text, sizeof text) <= 0) continue;
+        if (!file_number(text, "", &limit) || limit >= V1_UNLIMITED) continue;
+        cgroup->levels[cgroup->count].length = (size_t)end;
+        cgroup->levels[cgroup->count++].limit = limit;
+    }
+}
+
+uint64_t cgroup_headroom(const struct cgroup *cgroup) {
+    uint64_t least = CGROUP_NO_LIMIT;
+    char text[8192];
+    for (size_t i = 0; i < cgroup->count; i++) {
+        uint64_t usage, droppable = 0, limit = cgroup->levels[i].limit;
+        size_t length = cgroup->levels[i].length;
+        read_group_file(cgroup, length, cgroup->files->usage, text, sizeof text);
+        if (!file_number(text, "", &usage)) continue;
+        read_group_file(cgroup, length, "memory.stat", text, sizeof text);
+        file_number(text, cgroup->files->droppable, &droppable);
+        usage -= droppable < usage ? droppable : usage;
+        uint64_t left = usage < limit ? limit - usage : 0;
+        if (left < least) least = left;
+    }
+    return least;
+}

@@ -1,0 +1,74 @@
+#include "host/meminfo.h"
+
+#include "base/file.h"
+#include "host/cgroup.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define SAMPLE_AGE_NS UINT64_C(10000000)
+#define LIMITS_AGE_NS UINT64_C(5000000000)
+
+/* The last sample. The two figures are independent of each other, so a reader that gets one from this sample and one
+ * from the next (at least 10 ms later) has lost nothing: no sequence lock is needed. */
+static _Atomic uint64_t sampled_at; /* 0: never */
+static _Atomic uint64_t available_bytes, rss_bytes;
+
+/* Whoever sets it renews the sample, and alone touches what follows. */
+static atomic_bool renewing;
+static struct cgroup limits;
+static uint64_t limits_found_at; /* 0: never */
+
+struct meminfo meminfo_read(const char *root, const struct cgroup *cgroup) {
+    struct meminfo result = {0};
+    char path[512], text[8192];
+    uint64_t kibibytes;
+    snprintf(path, sizeof path, "%s/proc/meminfo", root);
+    if (file_read(path, text, sizeof text) > 0 && file_number(text, "MemAvailable:", &kibibytes)) {
+        uint64_t headroom = cgroup_headroom(cgroup);
+        result.available_bytes = kibibytes * 1024 < headroom ? kibibytes * 1024 : headroom;
+    }
+    /* "size resident shared text lib data dt", in pages */
+    snprintf(path, sizeof path, "%s/proc/self/statm", root);
+    if (file_read(path, text, sizeof text) > 0) {
+        char *resident;
+        strtoull(text, &resident, 10);
+        result.rss_bytes = strtoull(resident, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
+    }
+    return result;
+}
+
+static void renew(uint64_t mono_ns) {
+    if (limits_found_at == 0 || mono_ns - limits_found_at >= LIMITS_AGE_NS) {
+        cgroup_find(&limits, "");
+        limits_found_at = mono_ns;
+    }
+    struct meminfo fresh = meminfo_read("", &limits);
+    atomic_store_explicit(&available_bytes, fresh.available_bytes, memory_order_relaxed);
+    atomic_store_explicit(&rss_bytes, fresh.rss_bytes, memory_order_relaxed);
+    atomic_store_explicit(&sampled_at, mono_ns, memory_order_release);
+}
+
+struct meminfo meminfo_sample(uint64_t mono_ns) {
+    uint64_t at = atomic_load_explicit(&sampled_at, memory_order_acquire);
+    bool stale = at == 0 || (mono_ns > at && mono_ns - at > SAMPLE_AGE_NS);
+    if (stale && !atomic_exchange_explicit(&renewing, true, memory_order_acquire)) {
+        renew(mono_ns);
+        atomic_store_explicit(&renewing, false, memory_order_release);
+    }
+    return (struct meminfo){
+        .available_bytes = atomic_load_explicit(&available_bytes, memory_order_relaxed),
+        .rss_bytes = atomic_load_explicit(&rss_bytes, memory_order_relaxed),
+    };
+}
+
+void meminfo_reset(void) {
+    sampled_at = 0;
+    available_bytes = 0;
+    rss_bytes = 0;
+    limits_found_at = 0;
+    renewing = false;
+}
