@@ -11,29 +11,32 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One span to encode. Entries are flight tags of `names`, as in the flight memory, already checked for bounds. */
+/* One span to encode. Entries are flight tags of `names`, as in the flight memory, already checked for
+ * bounds. */
 struct v04_span {
     const struct flight_span *span;
-    const void *tags; /* span->tags_size bytes of entries */
+    const void *tags;         /* span->tags_size bytes of entries */
     uint64_t partial_version; /* > 0: a long-running snapshot, sent as _dd.partial_version */
     uint64_t end_ns;          /* end, or the moment of the snapshot */
 };
 
-/* What all spans share. The prefix is built once by v04_identity_init. */
+/* What all spans share, ready to send, and the scratch memory of the encoder: one thread at a time uses it.
+ */
 struct v04_identity;
 
-/* Builds the shared part from identity entries (service, env, version, runtime id, user tags, ...). NULL without
- * memory. */
-struct v04_identity *v04_identity_create(const void *entries, size_t size, const char *const *names, size_t name_count);
+/* Builds the shared part from identity entries (service, env, version, runtime id, user tags, ...). NULL
+ * without memory. */
+struct v04_identity *v04_identity_create(const void *entries, size_t size, const char *const *names,
+                                         size_t name_count);
 void v04_identity_destroy(struct v04_identity *identity);
 
 /* Appends the array header for `chunks` chunks. */
 void v04_begin(struct buf *out, uint32_t chunks);
 
-/* Appends one chunk: all spans must share the trace id. The first carries the chunk's tags (sampling priority,
- * decision maker, upper trace id, origin, ...). keep_rate: share of traces not dropped by us lately, 0..1, or negative
- * to leave it out. Memory shortage shows in out->failed. */
-void v04_chunk(struct buf *out, const struct v04_identity *identity, const struct v04_span *spans, size_t count,
+/* Appends one chunk: all spans must share the trace id. The first carries the chunk's tags (sampling
+ * priority, decision maker, upper trace id, origin, ...). keep_rate: share of traces not dropped by us
+ * lately, 0..1, or negative to leave it out. Memory shortage shows in out->failed. */
+void v04_chunk(struct buf *out, struct v04_identity *identity, const struct v04_span *spans, size_t count,
                double keep_rate);
 
 #endif
