@@ -20,8 +20,9 @@ STATIC_LIBS   := -l:libmsgpackc.a -l:libjansson.a
 
 SOURCES  := $(sort $(wildcard src/*.c src/base/*.c src/host/*.c src/trace/*.c src/export/*.c src/python/*.c src/comfy/*.c))
 OBJECTS  := $(SOURCES:src/%.c=$(BUILD)/%.o)
-# What unit tests link: everything but the table of contents and the functions that interpose libc's.
+# What unit tests link, as far as they need it: everything but the table of contents and libc's interposed functions.
 TESTABLE := $(filter-out $(BUILD)/preload.o $(BUILD)/hooks_libc.o,$(OBJECTS))
+ARCHIVE  := $(BUILD)/libcomfydd.a
 UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 UNIT_AID := $(patsubst tests/unit/%.c,$(BUILD)/unit/%.o,$(filter-out tests/unit/test_%.c,$(wildcard tests/unit/*.c)))
 
@@ -46,7 +47,10 @@ $(BUILD)/unit/%.o: tests/unit/%.c
 	@mkdir -p $(@D)
 	$(CC) $(OUR_CPPFLAGS) -Itests/unit $(CPPFLAGS) $(OUR_CFLAGS) $(VARIANT_FLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(BUILD)/unit/test_%: $(BUILD)/unit/test_%.o $(UNIT_AID) $(TESTABLE)
+$(ARCHIVE): $(TESTABLE)
+	rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/unit/test_%: $(BUILD)/unit/test_%.o $(UNIT_AID) $(ARCHIVE)
 	$(CC) $(VARIANT_FLAGS) $(LDFLAGS) -o $@ $^ $(STATIC_LIBS) -lcmocka -pthread -lm
 
 unit: $(UNIT) ## unit tests of this VARIANT
