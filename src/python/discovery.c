@@ -3,7 +3,7 @@
 #include <string.h>
 
 static void (*found_module)(PyObject *module);
-static PyObject *finder;       /* owned: our entry of sys.meta_path, for ever */
+static PyObject *finder;         /* owned: our entry of sys.meta_path, for ever */
 static PyObject *being_imported; /* borrowed: the module whose exec_module we are inside of */
 
 /* ---- imports by name ---- */
@@ -18,7 +18,7 @@ static bool is_execution(const char *name, size_t size) {
 /* Stands in for loader.exec_module once: takes itself away, lets the real one run, then looks at the module. */
 static PyObject *exec_module(PyObject *loader, PyObject *const *arguments, Py_ssize_t count) {
     if (count != 1) {
-        PyErr_SetString(PyExc_TypeError, "exec_module() takes exactly one argument");
+        PyErr_BadArgument();
         return NULL;
     }
     PyObject *dictionary = PyObject_GetAttrString(loader, "__dict__");
@@ -35,7 +35,8 @@ static PyObject *exec_module(PyObject *loader, PyObject *const *arguments, Py_ss
     return result;
 }
 
-static PyMethodDef exec_method = {"exec_module", (PyCFunction)(void (*)(void))exec_module, METH_FASTCALL, NULL};
+static PyMethodDef exec_method = {"exec_module", (PyCFunction)(void (*)(void))exec_module, METH_FASTCALL,
+                                  NULL};
 
 /* What the other finders say; NULL with an error set when one of them raised. */
 static PyObject *ask_the_others(PyObject *const *arguments, Py_ssize_t count) {
@@ -85,9 +86,11 @@ static PyObject *find_spec(PyObject *self, PyObject *const *arguments, Py_ssize_
 static PyMethodDef find_method = {"find_spec", (PyCFunction)(void (*)(void))find_spec, METH_FASTCALL, NULL};
 
 static bool install_finder(void) {
-    PyObject *path = PySys_GetObject("meta_path"), *implementation = PySys_GetObject("implementation"); /* borrowed */
+    PyObject *path = PySys_GetObject("meta_path"),
+             *implementation = PySys_GetObject("implementation"); /* borrowed */
     if (!path || !implementation) return false;
-    PyObject *namespace = PyObject_Type(implementation); /* types.SimpleNamespace: any object with attributes */
+    PyObject *namespace =
+        PyObject_Type(implementation); /* types.SimpleNamespace: any object with attributes */
     PyObject *function = PyCFunction_NewEx(&find_method, NULL, NULL);
     if (namespace && function) finder = PyObject_CallObject(namespace, NULL);
     bool installed = finder && PyObject_SetAttrString(finder, "find_spec", function) == 0 &&
@@ -127,7 +130,8 @@ bool discovery_start(void (*found)(PyObject *module)) {
 bool discovery_is_candidate(const char *path) {
     static const char source[] = "/execution.py", compiled[] = "/execution.cpython-3";
     size_t size = strlen(path);
-    if (size >= sizeof source - 1 && memcmp(path + size - (sizeof source - 1), source, sizeof source - 1) == 0)
+    if (size >= sizeof source - 1 &&
+        memcmp(path + size - (sizeof source - 1), source, sizeof source - 1) == 0)
         return true;
     const char *slash = strrchr(path, '/');
     return slash && strncmp(slash, compiled, sizeof compiled - 1) == 0 && strstr(slash, ".pyc");
@@ -135,7 +139,7 @@ bool discovery_is_candidate(const char *path) {
 
 static PyObject *frame_variable(PyFrameObject *frame, const char *name) {
     PyObject *value;
-    if (PyFrame_GetVar) {
+    if (python_minor >= 12) {
         PyObject *key = PyUnicode_FromString(name);
         value = key ? PyFrame_GetVar(frame, key) : NULL;
         python_decref(key);
@@ -212,7 +216,7 @@ static bool somebody_profiles(void) {
 }
 
 void discovery_file_opened(void) {
-    if (awaited_module || !PyEval_SetProfile) return;
+    if (awaited_module) return;
     PyObject *module = module_being_executed();
     PyErr_Clear();
     if (!module) return;

@@ -2,7 +2,8 @@
  *
  * Declarations come from Python.h with the limited API of 3.9. In a process that is no Python all of them are NULL, and
  * nothing here may be called: gate.c decides. Functions newer than 3.9, or outside the limited API, are declared at
- * the end by hand, with the version that brought them; test them for NULL before use.
+ * the end by hand, with the version that brought them: compare python_minor before use. (Taking a function's address, to
+ * test it for NULL, would cost every child process a symbol lookup at its start.)
  *
  * Reference counts are changed by function calls only (python_decref): the inline macros of Python.h touch the object
  * header, whose layout is not the same in all builds. Differences between Python versions live in this file and
@@ -10,11 +11,13 @@
 #ifndef COMFYDD_PYTHON_API_H
 #define COMFYDD_PYTHON_API_H
 
-#define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
 #include <stdbool.h>
 #include <stddef.h>
+
+/* Newer headers make it a macro over PyCMethod_New. */
+#undef PyCFunction_NewEx
 
 #pragma weak PyCapsule_GetPointer
 #pragma weak PyCapsule_New
@@ -26,6 +29,7 @@
 #pragma weak PyDict_Next
 #pragma weak PyDict_SetItemString
 #pragma weak PyDict_Size
+#pragma weak PyErr_BadArgument
 #pragma weak PyErr_Clear
 #pragma weak PyErr_ExceptionMatches
 #pragma weak PyErr_Fetch
@@ -33,6 +37,7 @@
 #pragma weak PyErr_Occurred
 #pragma weak PyErr_Restore
 #pragma weak PyErr_SetString
+#pragma weak PyEval_GetBuiltins
 #pragma weak PyEval_GetFrame
 #pragma weak PyFloat_AsDouble
 #pragma weak PyGILState_Ensure
@@ -66,7 +71,6 @@
 #pragma weak PyObject_GetAttrString
 #pragma weak PyObject_GetIter
 #pragma weak PyObject_IsTrue
-#pragma weak PyObject_SelfIter
 #pragma weak PyObject_SetAttrString
 #pragma weak PyObject_Str
 #pragma weak PyObject_Type
@@ -84,7 +88,6 @@
 #pragma weak PyType_FromSpec
 #pragma weak PyType_GenericAlloc
 #pragma weak PyType_GetFlags
-#pragma weak PyExc_StopIteration
 #pragma weak PyUnicode_AsEncodedString
 #pragma weak PyUnicode_FromString
 #pragma weak PyUnicode_FromStringAndSize

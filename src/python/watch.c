@@ -18,7 +18,8 @@ static int position_of(PyObject *names, int count, const char *wanted) {
     return -1;
 }
 
-static struct watch_target *target_create(PyObject *function, const struct watch_handler *handler, void *context) {
+static struct watch_target *target_create(PyObject *function, const struct watch_handler *handler,
+                                          void *context) {
     enum { CO_COROUTINE = 0x80 };
     PyObject *code = python_attribute(function, "__code__");
     PyObject *names = code ? python_attribute(code, "co_varnames") : NULL;
@@ -63,7 +64,8 @@ static bool arm(struct watch_target *target, enum watch_needs needs) {
     return true;
 }
 
-bool watch_function(PyObject *function, const struct watch_handler *handler, void *context, enum watch_needs needs) {
+bool watch_function(PyObject *function, const struct watch_handler *handler, void *context,
+                    enum watch_needs needs) {
     for (struct watch_target *target = targets; target; target = target->next)
         if (target->watched == function) return true;
     struct watch_target *target = target_create(function, handler, context);

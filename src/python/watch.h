@@ -42,7 +42,8 @@ enum watch_needs {
 
 /* Watches `function` (a Python function object; borrowed). False, without an error set, when that is not possible; the
  * function is unchanged then. A function already watched stays so, once. */
-bool watch_function(PyObject *function, const struct watch_handler *handler, void *context, enum watch_needs needs);
+bool watch_function(PyObject *function, const struct watch_handler *handler, void *context,
+                    enum watch_needs needs);
 
 /* The value of handler->arguments[index] as passed to this call: new reference; NULL when there is no such parameter. */
 PyObject *watch_argument(const struct watch_call *call, int index);

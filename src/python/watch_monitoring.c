@@ -27,8 +27,7 @@ static const struct watch_target *target_of(const PyObject *code) {
 static PyObject *on_start(PyObject *self, PyObject *const *arguments, Py_ssize_t count) {
     (void)self, (void)count;
     struct watch_call call = {.target = target_of(arguments[0]), .frame = PyEval_GetFrame()};
-    if (call.target && call.frame)
-        call.target->handler->enter(&call, call.frame, call.target->context);
+    if (call.target && call.frame) call.target->handler->enter(&call, call.frame, call.target->context);
     return python_none();
 }
 
@@ -40,8 +39,10 @@ static PyObject *on_return(PyObject *self, PyObject *const *arguments, Py_ssize_
     return python_none();
 }
 
-static PyMethodDef start_method = {"comfydd_start", (PyCFunction)(void (*)(void))on_start, METH_FASTCALL, NULL};
-static PyMethodDef return_method = {"comfydd_return", (PyCFunction)(void (*)(void))on_return, METH_FASTCALL, NULL};
+static PyMethodDef start_method = {"comfydd_start", (PyCFunction)(void (*)(void))on_start, METH_FASTCALL,
+                                   NULL};
+static PyMethodDef return_method = {"comfydd_return", (PyCFunction)(void (*)(void))on_return, METH_FASTCALL,
+                                    NULL};
 
 static bool succeeded(PyObject *result) {
     python_decref(result);
@@ -72,7 +73,7 @@ static bool prepare(void) {
     if (tool >= 0) return true;
     if (!monitoring) {
         PyObject *found = PySys_GetObject("monitoring"); /* borrowed */
-        if (!found || !PyFrame_GetVar) return false;
+        if (!found || python_minor < 12) return false;
         monitoring = python_newref(found);
     }
     PyObject *events = python_attribute(monitoring, "events");

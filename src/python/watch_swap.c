@@ -20,14 +20,15 @@
 
 typedef struct {
     PyObject_HEAD
-    PyObject *inner;      /* owned: the original coroutine */
-    PyObject *arguments;  /* owned */
+    PyObject *inner;     /* owned: the original coroutine */
+    PyObject *arguments; /* owned */
     const struct watch_target *target;
-    bool open;            /* entered and not left */
+    bool open; /* entered and not left */
 } Awaitable;
 
 static PyTypeObject *awaitable_type;
 static PyObject *send_name, *throw_name, *close_name; /* interned */
+static PyObject *stop_iteration;                      /* borrowed from builtins */
 
 /* In the limited API from 3.10 on. */
 extern int PyIter_Send(PyObject *iterator, PyObject *value, PyObject **result) __attribute__((weak));
@@ -43,7 +44,7 @@ static void awaitable_left(Awaitable *self, PyObject *value, bool raised) {
 /* The inner coroutine raised: StopIteration is its return. The error stays set. */
 static void awaitable_raised(Awaitable *self) {
     struct python_error error;
-    bool returned = PyErr_ExceptionMatches(PyExc_StopIteration);
+    bool returned = PyErr_ExceptionMatches(stop_iteration);
     python_error_save(&error);
     PyErr_NormalizeException(&error.type, &error.value, &error.traceback);
     PyObject *value = returned && error.value ? python_attribute(error.value, "value") : NULL;
@@ -66,6 +67,10 @@ static PyObject *awaitable_next(PyObject *object) {
     return awaitable_send(object, &_Py_NoneStruct);
 }
 
+static PyObject *awaitable_self(PyObject *object) {
+    return python_newref(object);
+}
+
 /* am_send, 3.10+: a return without the detour over StopIteration. */
 static int awaitable_am_send(PyObject *object, PyObject *value, PyObject **result) {
     Awaitable *self = (Awaitable *)object;
@@ -77,9 +82,9 @@ static int awaitable_am_send(PyObject *object, PyObject *value, PyObject **resul
 
 static PyObject *awaitable_throw(PyObject *object, PyObject *const *arguments, Py_ssize_t count) {
     Awaitable *self = (Awaitable *)object;
-    return awaitable_step(self, PyObject_CallMethodObjArgs(self->inner, throw_name, count > 0 ? arguments[0] : NULL,
-                                                           count > 1 ? arguments[1] : NULL,
-                                                           count > 2 ? arguments[2] : NULL, NULL));
+    return awaitable_step(self, PyObject_CallMethodObjArgs(
+                                    self->inner, throw_name, count > 0 ? arguments[0] : NULL,
+                                    count > 1 ? arguments[1] : NULL, count > 2 ? arguments[2] : NULL, NULL));
 }
 
 static PyObject *awaitable_close(PyObject *object, PyObject *unused) {
@@ -124,23 +129,24 @@ static bool make_awaitable_type(void) {
         {NULL, NULL, 0, NULL},
     };
     enum { AM_SEND = 81 }; /* Py_am_send of typeslots.h, 3.10+ */
-    bool has_send = PyIter_Send != NULL && python_minor >= 10;
     PyType_Slot slots[] = {
         {Py_tp_dealloc, (void *)awaitable_dealloc},
         {Py_tp_traverse, (void *)awaitable_traverse},
-        {Py_tp_iter, (void *)PyObject_SelfIter},
+        {Py_tp_iter, (void *)awaitable_self},
         {Py_tp_iternext, (void *)awaitable_next},
-        {Py_am_await, (void *)PyObject_SelfIter},
+        {Py_am_await, (void *)awaitable_self},
         {Py_tp_methods, methods},
-        {has_send ? AM_SEND : 0, (void *)awaitable_am_send},
+        {python_minor >= 10 ? AM_SEND : 0, (void *)awaitable_am_send},
         {0, NULL},
     };
-    PyType_Spec spec = {"comfydd.watched", sizeof(Awaitable), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, slots};
+    PyType_Spec spec = {"comfydd.watched", sizeof(Awaitable), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+                        slots};
     send_name = PyUnicode_InternFromString("send");
     throw_name = PyUnicode_InternFromString("throw");
     close_name = PyUnicode_InternFromString("close");
+    stop_iteration = PyDict_GetItemString(PyEval_GetBuiltins(), "StopIteration");
     awaitable_type = (PyTypeObject *)PyType_FromSpec(&spec);
-    return awaitable_type && send_name && throw_name && close_name;
+    return awaitable_type && stop_iteration && send_name && throw_name && close_name;
 }
 
 static PyObject *call_coroutine(const struct watch_target *target, PyObject *arguments) {
@@ -211,7 +217,8 @@ static bool suits(const struct watch_target *target) {
     bool free_of_closure = closed && PySequence_Size(closed) == 0;
     python_decref(closed);
     PyErr_Clear();
-    return free_of_closure && flags >= 0 && !(flags & (VARARGS | VARKEYWORDS | GENERATOR | ASYNC_GENERATOR)) &&
+    return free_of_closure && flags >= 0 &&
+           !(flags & (VARARGS | VARKEYWORDS | GENERATOR | ASYNC_GENERATOR)) &&
            python_long_attribute(target->code, "co_kwonlyargcount", 1) == 0;
 }
 
@@ -325,7 +332,8 @@ static PyObject *private_copy(const struct watch_target *target) {
 bool watch_swap_arm(struct watch_target *target) {
     struct buf source = {0};
     PyObject *stub = NULL, *capsule = NULL, *callable = NULL, *constants = NULL, *code = NULL;
-    if (suits(target) && make_awaitable_type() && write_source(target, &source)) stub = compile_stub(source.data);
+    if (suits(target) && make_awaitable_type() && write_source(target, &source))
+        stub = compile_stub(source.data);
     if (stub) capsule = PyCapsule_New(target, NULL, NULL);
     if (capsule) callable = PyCFunction_NewEx(&call_method, capsule, NULL);
     if (callable) constants = constants_with(stub, callable);
