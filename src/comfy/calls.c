@@ -1,0 +1,86 @@
+#include "comfy/calls.h"
+
+#include "python/bridge.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct call *calls;
+static size_t count, room;
+
+struct call *calls_push(void *key, struct workflow *workflow, struct node *node, uint64_t mono_ns) {
+    if (count == room) {
+        size_t wanted = room ? room * 2 : 64;
+        struct call *grown = realloc(calls, wanted * sizeof *grown);
+        if (!grown) return NULL;
+        calls = grown;
+        room = wanted;
+    }
+    calls[count] = (struct call){
+        .key = key, .workflow = workflow, .node = node, .thread = pthread_self(), .entered_ns = mono_ns};
+    return &calls[count++];
+}
+
+struct call *calls_find(const void *key) {
+    for (size_t i = count; i-- > 0;)
+        if (calls[i].key == key) return &calls[i];
+    return NULL;
+}
+
+void calls_pop(struct call *call) {
+    struct call gone = *call;
+    size_t at = (size_t)(call - calls);
+    memmove(call, call + 1, (count - at - 1) * sizeof *call);
+    count--;
+    if (gone.bridge) bridge_leave(gone.bridge);
+    python_decref(gone.executor);
+    python_decref(gone.prompt);
+    python_decref(gone.extra_data);
+}
+
+void calls_pop_workflow(const struct workflow *workflow) {
+    for (size_t i = count; i-- > 0;)
+        if (i < count && calls[i].workflow == workflow) calls_pop(&calls[i]);
+}
+
+static struct call *innermost(const struct workflow *workflow, bool node) {
+    pthread_t self = pthread_self();
+    for (size_t i = count; i-- > 0;)
+        if ((calls[i].node != NULL) == node && (!workflow || calls[i].workflow == workflow) &&
+            pthread_equal(calls[i].thread, self))
+            return &calls[i];
+    return NULL;
+}
+
+struct call *calls_innermost_node(const struct workflow *workflow) {
+    return innermost(workflow, true);
+}
+
+struct call *calls_innermost_prompt(void) {
+    return innermost(NULL, false);
+}
+
+struct call *calls_prompt_of(PyObject *prompt_id, PyObject *extra_data) {
+    char id[WORKFLOW_ID_SIZE];
+    python_text(prompt_id, id, sizeof id);
+    pthread_t self = pthread_self();
+    struct call *best = NULL;
+    int best_score = -1;
+    for (size_t i = count; i-- > 0;) {
+        struct call *call = &calls[i];
+        if (call->node || (prompt_id && strcmp(call->workflow->prompt_id, id) != 0)) continue;
+        bool same_thread = pthread_equal(call->thread, self);
+        bool same_data = extra_data && call->extra_data == extra_data;
+        if (!prompt_id && !same_data && !same_thread) continue;
+        int score = 2 * same_data + same_thread;
+        if (score > best_score) {
+            best = call;
+            best_score = score;
+        }
+    }
+    return best;
+}
+
+void calls_forget(void) {
+    count = 0;
+}

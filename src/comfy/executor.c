@@ -1,0 +1,499 @@
+#include "comfy/executor.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "comfy/calls.h"
+#include "comfy/generations.h"
+#include "comfy/graph.h"
+#include "comfy/job.h"
+#include "comfy/queue.h"
+#include "comfy/workflow.h"
+#include "config.h"
+#include "python/bridge.h"
+#include "python/watch.h"
+#include "trace/span.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct workflow *workflows; /* all that are open */
+static void (*start_tracing)(void);
+static bool tracing;             /* start_tracing has been called in this process */
+static bool forked;              /* set by executor_forked, acted upon under the GIL */
+static PyObject *input_data_all; /* owned, interned: a local that only a really executed node binds */
+
+void executor_init(void (*start)(void)) {
+    start_tracing = start;
+    input_data_all = PyUnicode_InternFromString("input_data_all");
+    PyErr_Clear();
+}
+
+void executor_forked(void) {
+    forked = true;
+}
+
+/* The child of a fork has copies of the parent's tables; the spans in them are the parent's. */
+static void forget_the_parent(void) {
+    if (!forked) return;
+    forked = false;
+    tracing = false;
+    calls_forget();
+    while (workflows) {
+        struct workflow *next = workflows->next;
+        workflow_abandon(workflows);
+        workflows = next;
+    }
+}
+
+static void close_workflow(struct workflow *workflow, const char *status, uint64_t now) {
+    struct workflow **link = &workflows;
+    while (*link && *link != workflow)
+        link = &(*link)->next;
+    if (*link) *link = workflow->next;
+    workflow_finish(workflow, status, now);
+}
+
+void executor_shutdown(void) {
+    if (forked) return;
+    uint64_t now = clock_mono_ns();
+    while (workflows)
+        close_workflow(workflows, "interrupted", now);
+}
+
+/* ---- prompts ---- */
+
+enum prompt_argument { PROMPT_EXECUTOR, PROMPT_PROMPT, PROMPT_ID, PROMPT_EXTRA_DATA };
+
+static struct workflow *open_workflow(const char *id, PyObject *extra_data) {
+    struct job job = job_read(extra_data);
+    struct workflow_start start = {.prompt_id = id,
+                                   .job_id = job.id,
+                                   .parent = job.has_parent ? &job.parent : NULL,
+                                   .queue_wait_ms = -1,
+                                   .wall_ns = clock_wall_ns(),
+                                   .mono_ns = clock_mono_ns()};
+    struct queue_entry queued;
+    double since_created = (double)start.wall_ns / 1e6 - job.created_ms;
+    if (queue_take(id, &queued)) {
+        start.queue_wait_ms = (double)(start.mono_ns - queued.put_mono_ns) / 1e6;
+        if (!job.has_parent && queued.has_parent) start.parent = &queued.parent;
+    } else if (job.created_ms > 0 && since_created >= 0) {
+        start.queue_wait_ms = since_created;
+    }
+    struct workflow *workflow = workflow_create(&start, config());
+    if (!workflow) return NULL;
+    workflow->next = workflows;
+    workflows = workflow;
+    return workflow;
+}
+
+/* The same prompt being executed further out on this thread: a subclass that calls its base, say. The outer call is the
+ * workflow. */
+static bool is_reentry(PyObject *executor, const char *id) {
+    struct call *outer = calls_innermost_prompt();
+    return outer && outer->executor == executor && strcmp(outer->workflow->prompt_id, id) == 0;
+}
+
+static void prompt_entered(const struct watch_call *watched, void *key, void *context) {
+    (void)context;
+    forget_the_parent();
+    if (!tracing) {
+        tracing = true;
+        start_tracing();
+    }
+    PyObject *executor = watch_argument(watched, PROMPT_EXECUTOR),
+             *prompt = watch_argument(watched, PROMPT_PROMPT);
+    PyObject *prompt_id = watch_argument(watched, PROMPT_ID),
+             *extra_data = watch_argument(watched, PROMPT_EXTRA_DATA);
+    char id[WORKFLOW_ID_SIZE];
+    python_text(prompt_id, id, sizeof id);
+    python_decref(prompt_id);
+    struct workflow *workflow = is_reentry(executor, id) ? NULL : open_workflow(id, extra_data);
+    struct call *call = workflow ? calls_push(key, workflow, NULL, workflow->mono_ns) : NULL;
+    if (!call) {
+        if (workflow) close_workflow(workflow, NULL, clock_mono_ns());
+        python_decref(executor);
+        python_decref(prompt);
+        python_decref(extra_data);
+        return;
+    }
+    call->executor = executor;
+    call->prompt = prompt;
+    call->extra_data = extra_data;
+    PyObject *bridge = bridge_enter(&workflow->trace, workflow->span_id, workflow->origin);
+    if (bridge) calls_find(key)->bridge = bridge;
+}
+
+/* The data of the executor's own message `event` of this run; NULL when there was none (there are no messages at all
+ * before 2024-01). New reference. */
+static PyObject *find_message(PyObject *executor, const char *event) {
+    PyObject *messages = executor ? python_attribute(executor, "status_messages") : NULL;
+    PyObject *data = NULL;
+    Py_ssize_t count = messages ? PySequence_Size(messages) : 0;
+    for (Py_ssize_t i = 0; i < count && !data; i++) {
+        PyObject *message = PySequence_GetItem(messages, i);
+        PyObject *name = message ? PySequence_GetItem(message, 0) : NULL;
+        char text[64];
+        python_text(name, text, sizeof text);
+        if (strcmp(text, event) == 0) data = PySequence_GetItem(message, 1);
+        python_decref(name);
+        python_decref(message);
+    }
+    PyErr_Clear();
+    python_decref(messages);
+    return data;
+}
+
+/* What no node's call showed: a dependency cycle, or an interrupt between two nodes. */
+static void read_outcome(struct workflow *workflow, PyObject *executor) {
+    PyObject *error = find_message(executor, "execution_error");
+    PyObject *interrupt = error ? NULL : find_message(executor, "execution_interrupted");
+    if (error || interrupt) {
+        struct failure failure = {.interrupted = interrupt != NULL};
+        if (error) failure = failure_read(NULL, error);
+        workflow_fail(workflow, &failure);
+    }
+    python_decref(error);
+    python_decref(interrupt);
+}
+
+/* ---- nodes served from cache: the executor calls hardly any of them ---- */
+
+static void report_cached_node(struct workflow *workflow, PyObject *prompt, PyObject *id) {
+    char text[WORKFLOW_ID_SIZE];
+    if (!python_text(id, text, sizeof text)) return;
+    struct node *node = workflow_node(workflow, text);
+    if (!node || node->done || node->span) return;
+    struct graph_node described;
+    graph_describe(prompt, id, &described);
+    struct node_description description = {described.class_type, described.display_id, described.parent_id};
+    workflow_node_cached(workflow, node, &description, workflow->mono_ns, workflow->mono_ns);
+}
+
+/* Once per workflow, as early as the executor has announced them. `outputs`: the recursive executors' dict of results,
+ * NULL for the others. */
+static void report_cached(struct call *call, PyObject *outputs) {
+    struct workflow *workflow = call->workflow;
+    if (workflow->cached_listed || !workflow->config->cached_nodes) return;
+    PyObject *ids = NULL;
+    if (outputs) {
+        ids = PySequence_List(
+            outputs); /* its keys: at the first node's call, all of them are from earlier runs */
+    } else {
+        PyObject *message = find_message(call->executor, "execution_cached");
+        ids = python_item(message, "nodes");
+        python_decref(message);
+    }
+    Py_ssize_t count = ids ? PySequence_Size(ids) : 0;
+    workflow->cached_listed = true; /* announced before the first node's call, or never */
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *id = PySequence_GetItem(ids, i);
+        if (id && graph_item(call->prompt, id)) report_cached_node(workflow, call->prompt, id);
+        python_decref(id);
+    }
+    PyErr_Clear();
+    python_decref(ids);
+}
+
+/* An exception left the prompt's function: it also ended the node inside, whose own exit may not have been seen. */
+static void raised_out_of(struct workflow *workflow, PyObject *exception, uint64_t now) {
+    struct failure failure = {.interrupted = true}; /* a coroutine that was closed or dropped */
+    if (exception) failure = failure_read(exception, NULL);
+    struct call *inner = calls_innermost_node(workflow);
+    if (inner && !inner->node->done) {
+        inner->node->active_ns += now - inner->entered_ns;
+        workflow_node_finish(workflow, inner->node, failure.interrupted ? NODE_INTERRUPTED : NODE_FAILURE,
+                             &failure, now);
+    }
+    workflow_fail(workflow, &failure);
+}
+
+static void prompt_left(const struct watch_call *watched, void *key, void *context, PyObject *value,
+                        bool raised) {
+    (void)watched, (void)context;
+    uint64_t now = clock_mono_ns();
+    forget_the_parent();
+    struct call *call = calls_find(key);
+    if (!call) return;
+    struct workflow *workflow = call->workflow;
+    PyObject *executor = python_newref(call->executor);
+    report_cached(call, NULL);
+    if (raised) raised_out_of(workflow, value, now);
+    read_outcome(workflow, executor);
+    calls_pop_workflow(workflow);
+    close_workflow(workflow, NULL, now);
+    Py_DecRef(executor);
+}
+
+/* ---- nodes ---- */
+
+enum node_argument {
+    NODE_ID,
+    NODE_PROMPT_ID,
+    NODE_EXTRA_DATA,
+    NODE_EXECUTED,
+    NODE_OUTPUTS,
+    NODE_PROMPT,
+    NODE_DYNPROMPT,
+    NODE_CACHES,
+};
+
+static bool has_result(const struct watch_call *watched, const struct generation *generation, PyObject *id) {
+    PyObject *container = watch_argument(watched, generation->recursive ? NODE_OUTPUTS : NODE_EXECUTED);
+    int found = container ? PySequence_Contains(container, id) : 0;
+    if (found < 0) PyErr_Clear();
+    python_decref(container);
+    return found > 0;
+}
+
+static void start_node(const struct watch_call *watched, struct workflow *workflow, struct node *node,
+                       PyObject *id, uint64_t now) {
+    PyObject *graph = watch_argument(watched, NODE_DYNPROMPT);
+    if (!graph) graph = watch_argument(watched, NODE_PROMPT);
+    struct graph_node described;
+    graph_describe(graph, id, &described);
+    python_decref(graph);
+    struct node_description description = {described.class_type, described.display_id, described.parent_id};
+    workflow_node_start(workflow, node, &description, now);
+}
+
+/* The recursive executors call a node's inputs from within its own call: until they are there, it waits. */
+static void outer_node_waits(struct workflow *workflow, bool waiting, uint64_t now) {
+    struct call *outer = calls_innermost_node(workflow);
+    if (!outer || outer->done_before) return;
+    outer->entered_ns = now;
+    workflow_node_wait(workflow, outer->node, waiting, now);
+}
+
+static void node_entered(const struct watch_call *watched, void *key, void *context) {
+    const struct generation *generation = context;
+    forget_the_parent();
+    uint64_t now = clock_mono_ns();
+    struct call *lost = calls_find(key); /* the same frame again: an exit that could not be seen */
+    if (lost) calls_pop(lost);
+    PyObject *id = watch_argument(watched, NODE_ID), *prompt_id = watch_argument(watched, NODE_PROMPT_ID);
+    PyObject *extra_data = watch_argument(watched, NODE_EXTRA_DATA);
+    struct call *prompt = calls_prompt_of(prompt_id, extra_data);
+    python_decref(prompt_id);
+    python_decref(extra_data);
+    char text[WORKFLOW_ID_SIZE];
+    if (!prompt || !python_text(id, text, sizeof text)) {
+        python_decref(id);
+        return;
+    }
+    struct workflow *workflow = prompt->workflow;
+    if (!workflow->cached_listed) {
+        PyObject *outputs = generation->recursive ? watch_argument(watched, NODE_OUTPUTS) : NULL;
+        report_cached(prompt, outputs);
+        python_decref(outputs);
+    }
+    if (generation->recursive) outer_node_waits(workflow, true, now);
+    struct node *node = workflow_node(workflow, text);
+    struct call *call = node ? calls_push(key, workflow, node, now) : NULL;
+    if (call) {
+        call->done_before = has_result(watched, generation, id);
+        /* A node that is done may be called again, to hand out its result. Should it really run again, its span is
+         * made at the end of the call. */
+        if (!call->done_before && !node->done && !node->span) start_node(watched, workflow, node, id, now);
+        node->executions++;
+        PyObject *bridge =
+            node->span ? bridge_enter(&workflow->trace, span_id(node->span), workflow->origin) : NULL;
+        if (bridge) calls_find(key)->bridge = bridge;
+    }
+    python_decref(id);
+}
+
+struct outcome {
+    enum node_result result;
+    struct failure failure; /* of FAILURE */
+    bool elsewhere;         /* the failure is another node's, for which this one waited in vain */
+};
+
+static bool is_same_id(PyObject *details, const char *id) {
+    PyObject *failed = python_item(details, "node_id");
+    char text[WORKFLOW_ID_SIZE];
+    bool same = !failed || (python_text(failed, text, sizeof text) && strcmp(text, id) == 0);
+    python_decref(failed);
+    return same;
+}
+
+static void set_failure(struct outcome *outcome, PyObject *exception, PyObject *details) {
+    outcome->failure = failure_read(exception, details);
+    outcome->result = outcome->failure.interrupted ? NODE_INTERRUPTED : NODE_FAILURE;
+}
+
+/* A returned (result, details, exception), or what the oldest executors return on success. */
+static struct outcome read_result(const struct generation *generation, const struct node *node,
+                                  PyObject *value) {
+    struct outcome outcome = {.result = NODE_SUCCESS};
+    if (!PyTuple_Check(value) || PySequence_Size(value) < 3) return outcome;
+    PyObject *result = PySequence_GetItem(value, 0), *details = PySequence_GetItem(value, 1);
+    PyObject *exception = PySequence_GetItem(value, 2);
+    bool failed;
+    if (generation->recursive) {
+        failed = PyObject_IsTrue(result) == 0; /* a bool */
+        outcome.elsewhere = failed && !is_same_id(details, node->id);
+    } else {
+        PyObject *name =
+            python_attribute(result, "_name_"); /* an Enum member's own attribute; .name may run code */
+        char text[32];
+        python_text(name, text, sizeof text);
+        python_decref(name);
+        failed = strcmp(text, "FAILURE") == 0;
+        if (strcmp(text, "PENDING") == 0) outcome.result = NODE_PENDING;
+    }
+    if (failed && !outcome.elsewhere) set_failure(&outcome, exception, details);
+    PyErr_Clear();
+    python_decref(result);
+    python_decref(details);
+    python_decref(exception);
+    return outcome;
+}
+
+/* The oldest executors raise: the exception passes the calls of all nodes that waited for the failing one. */
+static struct outcome read_exception(const struct workflow *workflow, PyObject *exception) {
+    struct outcome outcome = {.result = NODE_INTERRUPTED};
+    outcome.elsewhere = workflow->failure.type[0] || workflow->failure.interrupted;
+    if (!outcome.elsewhere && exception) set_failure(&outcome, exception, NULL);
+    return outcome;
+}
+
+/* Whether a successful call did the node's work, and did not just hand out what a cache holds. */
+static bool really_ran(const struct watch_call *watched, const struct generation *generation,
+                       const struct call *call, PyObject *id) {
+    if (generation->recursive || !call->done_before) {
+        return !call->done_before && (generation->recursive || has_result(watched, generation, id));
+    }
+    /* Executed earlier in this run already: from cache now, or again because the cache does not keep results. */
+    enum watch_local bound = watch_local(watched, input_data_all);
+    if (bound != WATCH_UNKNOWN) return bound == WATCH_BOUND;
+    PyObject *caches = watch_argument(watched, NODE_CACHES);
+    PyObject *outputs = caches ? python_attribute(caches, "outputs") : NULL;
+    PyObject *type = outputs ? PyObject_Type(outputs) : NULL;
+    PyObject *name = type ? python_attribute(type, "__name__") : NULL;
+    char text[64];
+    python_text(name, text, sizeof text);
+    python_decref(name);
+    python_decref(type);
+    python_decref(outputs);
+    python_decref(caches);
+    return strcmp(text, "NullCache") == 0;
+}
+
+static void succeed(const struct watch_call *watched, const struct generation *generation,
+                    const struct call *call, uint64_t now) {
+    struct workflow *workflow = call->workflow;
+    struct node *node = call->node;
+    PyObject *id = watch_argument(watched, NODE_ID);
+    bool ran = really_ran(watched, generation, call, id) || (node->span && node->executions > 1);
+    if (ran) {
+        if (node->done || !node->span) {
+            start_node(watched, workflow, node, id, call->entered_ns);
+            node->executions = 1;
+            node->active_ns = now - call->entered_ns;
+        }
+        workflow_node_finish(workflow, node, NODE_SUCCESS, NULL, now);
+    } else if (!node->done) {
+        struct graph_node described = {0};
+        if (!node->span) {
+            PyObject *graph = watch_argument(watched, NODE_DYNPROMPT);
+            if (!graph) graph = watch_argument(watched, NODE_PROMPT);
+            graph_describe(graph, id, &described);
+            python_decref(graph);
+        }
+        struct node_description description = {described.class_type, described.display_id,
+                                               described.parent_id};
+        workflow_node_cached(workflow, node, &description, call->entered_ns, now);
+    }
+    python_decref(id);
+}
+
+static void node_left(const struct watch_call *watched, void *key, void *context, PyObject *value,
+                      bool raised) {
+    const struct generation *generation = context;
+    uint64_t now = clock_mono_ns();
+    forget_the_parent();
+    struct call *found = calls_find(key);
+    if (!found) return;
+    struct call call = *found;
+    struct workflow *workflow = call.workflow;
+    struct node *node = call.node;
+    node->active_ns += now - call.entered_ns;
+    struct outcome outcome = raised ? read_exception(workflow, value) : read_result(generation, node, value);
+    calls_pop(calls_find(key)); /* again: reading a failure may have run Python code */
+    if (outcome.result == NODE_SUCCESS && !outcome.elsewhere) {
+        succeed(watched, generation, &call, now);
+    } else if (outcome.elsewhere) {
+        if (!node->done) workflow_node_discard(node);
+    } else if (outcome.result != NODE_PENDING && !node->done) {
+        workflow_node_finish(workflow, node, outcome.result, &outcome.failure, now);
+        workflow_fail(workflow, &outcome.failure);
+    }
+    failure_finish(&outcome.failure);
+    if (generation->recursive) outer_node_waits(workflow, false, now);
+}
+
+/* ---- finding them ---- */
+
+static const struct watch_handler prompt_handler = {
+    .enter = prompt_entered,
+    .leave = prompt_left,
+    .arguments = {[PROMPT_EXECUTOR] = "self",
+                  [PROMPT_PROMPT] = "prompt",
+                  [PROMPT_ID] = "prompt_id",
+                  [PROMPT_EXTRA_DATA] = "extra_data"},
+};
+
+static const struct watch_handler node_handler = {
+    .enter = node_entered,
+    .leave = node_left,
+    .arguments = {[NODE_ID] = "current_item",
+                  [NODE_PROMPT_ID] = "prompt_id",
+                  [NODE_EXTRA_DATA] = "extra_data",
+                  [NODE_EXECUTED] = "executed",
+                  [NODE_OUTPUTS] = "outputs",
+                  [NODE_PROMPT] = "prompt",
+                  [NODE_DYNPROMPT] = "dynprompt",
+                  [NODE_CACHES] = "caches"},
+};
+
+static void say_instrumented(PyObject *module, const struct generation *generation) {
+    char file[512], version[16];
+    PyObject *path = python_attribute(module, "__file__");
+    if (!python_text(path, file, sizeof file)) strcpy(file, "a module without file");
+    python_decref(path);
+    size_t digits = strspn(Py_GetVersion(), "0123456789.abrc");
+    if (digits >= sizeof version) digits = sizeof version - 1;
+    memcpy(version, Py_GetVersion(), digits);
+    version[digits] = '\0';
+    if (config()->startup_logs)
+        log_once("Per-node execution instrumented (%s, generation %s, Python %s, %s)", file, generation->name,
+                 version, watch_mechanism());
+    log_debug("watching %s, generation %s", file, generation->name);
+}
+
+void executor_module_found(PyObject *module) {
+    struct generation_match match;
+    switch (generations_match(module, &match)) {
+    case GENERATION_NONE:
+        return;
+    case GENERATION_UNKNOWN:
+        log_once("this ComfyUI's executor has a shape that is not known yet; workflows are not traced");
+        return;
+    case GENERATION_FOUND:
+        break;
+    }
+    /* A prompt is one call, and exceptions that leave it must be seen; nodes are many, and return their errors. */
+    bool watching =
+        watch_function(match.prompt_function, &prompt_handler, (void *)match.generation, WATCH_EXCEPTIONS) &&
+        watch_function(match.node_function, &node_handler, (void *)match.generation,
+                       match.generation->raises ? WATCH_EXCEPTIONS : WATCH_RETURNS);
+    Py_DecRef(match.prompt_function);
+    Py_DecRef(match.node_function);
+    if (watching) {
+        queue_watch(module);
+        say_instrumented(module, match.generation);
+    } else {
+        log_once("ComfyUI's executor was found but could not be watched; workflows are not traced");
+    }
+}

@@ -1,0 +1,122 @@
+#include "comfy/failure.h"
+
+#include "base/buf.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define TEXT_LIMIT 30000 /* more than the agent takes, so that cutting and marking is left to the span */
+
+static bool ends_with(const char *text, const char *end) {
+    size_t size = strlen(text), wanted = strlen(end);
+    return size >= wanted && strcmp(text + size - wanted, end) == 0;
+}
+
+/* "module.Class", as ddtrace writes error.type (builtins included). */
+static void class_name(PyObject *exception, char *out, size_t room) {
+    PyObject *type = PyObject_Type(exception);
+    PyObject *module = python_attribute(type, "__module__"), *name = python_attribute(type, "__qualname__");
+    size_t used = python_text(module, out, room / 2);
+    if (used) out[used++] = '.';
+    python_text(name, out + used, room - used);
+    python_decref(module);
+    python_decref(name);
+    Py_DecRef(type);
+}
+
+static char *copy_trimmed(PyObject *text) {
+    char *copy = text ? malloc(TEXT_LIMIT) : NULL;
+    if (!copy) return NULL;
+    size_t size = python_text(text, copy, TEXT_LIMIT);
+    while (size && strchr(" \n\r\t", copy[size - 1]))
+        copy[--size] = '\0';
+    char *fitting = realloc(copy, size + 1);
+    return fitting ? fitting : copy;
+}
+
+/* The texts of a list of str, one after the other. */
+static void append_lines(struct buf *out, PyObject *lines) {
+    char *line = malloc(TEXT_LIMIT);
+    Py_ssize_t count = lines && line ? PySequence_Size(lines) : 0;
+    for (Py_ssize_t i = 0; i < count && out->size < TEXT_LIMIT; i++) {
+        PyObject *item = PySequence_GetItem(lines, i);
+        buf_append(out, line, python_text(item, line, TEXT_LIMIT));
+        python_decref(item);
+    }
+    PyErr_Clear();
+    free(line);
+}
+
+static char *terminated(struct buf *text) {
+    if (text->size) buf_append(text, "", 1);
+    if (text->size && !text->failed) return text->data;
+    buf_finish(text);
+    return NULL;
+}
+
+/* As Python prints it: the frames that the executor has formatted, then type and message. */
+static char *stack_of_details(PyObject *details, const struct failure *failure) {
+    PyObject *lines = python_item(details, "traceback");
+    struct buf text = {0};
+    if (lines && PySequence_Size(lines) > 0) {
+        buf_string(&text, "Traceback (most recent call last):\n");
+        append_lines(&text, lines);
+        buf_string(&text, failure->type);
+        if (failure->message) {
+            buf_string(&text, ": ");
+            buf_string(&text, failure->message);
+        }
+    }
+    PyErr_Clear();
+    python_decref(lines);
+    return terminated(&text);
+}
+
+static char *stack_of_exception(PyObject *exception) {
+    PyObject *module = PyImport_ImportModule("traceback");
+    PyObject *type = PyObject_Type(exception), *trace = python_attribute(exception, "__traceback__");
+    PyObject *lines = module && trace
+                          ? PyObject_CallMethod(module, "format_exception", "OOO", type, exception, trace)
+                          : NULL;
+    struct buf text = {0};
+    if (lines) append_lines(&text, lines);
+    PyErr_Clear();
+    python_decref(lines);
+    python_decref(trace);
+    python_decref(type);
+    python_decref(module);
+    return terminated(&text);
+}
+
+struct failure failure_read(PyObject *exception, PyObject *details) {
+    struct failure failure = {0};
+    if (exception && python_is_none(exception)) exception = NULL;
+    if (exception) {
+        class_name(exception, failure.type, sizeof failure.type);
+    } else {
+        PyObject *type = python_item(details, "exception_type");
+        if (!python_text(type, failure.type, sizeof failure.type)) strcpy(failure.type, "unknown");
+        python_decref(type);
+    }
+    if (ends_with(failure.type, "InterruptProcessingException")) {
+        failure.interrupted = true;
+        failure.type[0] = '\0';
+        return failure;
+    }
+    /* One name for what PyTorch has called torch.cuda.OutOfMemoryError, torch.OutOfMemoryError and torch._C.… */
+    if (ends_with(failure.type, "OutOfMemoryError")) strcpy(failure.type, "OutOfMemoryError");
+    PyObject *message = python_item(details, "exception_message");
+    if (!message && exception) message = PyObject_Str(exception);
+    failure.message = copy_trimmed(message);
+    PyErr_Clear();
+    python_decref(message);
+    failure.stack = stack_of_details(details, &failure);
+    if (!failure.stack && exception) failure.stack = stack_of_exception(exception);
+    return failure;
+}
+
+void failure_finish(struct failure *failure) {
+    free(failure->message);
+    free(failure->stack);
+    *failure = (struct failure){0};
+}

@@ -1,0 +1,259 @@
+#include "comfy/workflow.h"
+
+#include "base/clock.h"
+#include "config.h"
+#include "host/meminfo.h"
+#include "trace/sampler.h"
+#include "trace/span.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char workflow_name[] = "comfyui.workflow.execute", node_name[] = "comfyui.node.execute";
+
+static const char *const result_names[] = {[NODE_SUCCESS] = "SUCCESS",
+                                           [NODE_FAILURE] = "FAILURE",
+                                           [NODE_INTERRUPTED] = "INTERRUPTED",
+                                           [NODE_PENDING] = "PENDING"};
+
+static void tag(struct span *span, enum tag key, const char *text) {
+    if (text && *text) span_text(span, key, text, strlen(text));
+}
+
+static uint64_t wall(const struct workflow *workflow, uint64_t mono_ns) {
+    return workflow->wall_ns + (mono_ns - workflow->mono_ns);
+}
+
+/* ---- the trace a workflow belongs to ---- */
+
+static void join_trace(struct workflow *workflow, const struct workflow_start *start, const char *resource) {
+    struct flight_trace *trace = &workflow->trace;
+    trace->agent_rate = trace->rule_rate = trace->limit_rate = -1;
+    trace->mechanism = -1;
+    trace->root_span_id = workflow->span_id;
+    if (start->parent) {
+        trace->trace_id_high = start->parent->trace_id_high;
+        trace->trace_id_low = start->parent->trace_id_low;
+        snprintf(workflow->origin, sizeof workflow->origin, "%s", start->parent->origin);
+        trace->inherited = start->parent->has_priority;
+        trace->priority = (int8_t)start->parent->priority;
+    } else {
+        trace->trace_id_low = ids_next();
+        if (workflow->config->trace_id_128) trace->trace_id_high = ids_trace_high(start->wall_ns);
+    }
+    const char *const tags[][2] = {{"workflow.prompt_id", start->prompt_id}, {"job.id", start->job_id}};
+    struct sampler_subject subject = {.service = workflow->config->service,
+                                      .name = workflow_name,
+                                      .resource = resource,
+                                      .tags = tags,
+                                      .tag_count = 2};
+    sampler_decide(trace, &subject, start->mono_ns);
+}
+
+/* A dropped trace may still keep single spans, by rules of their own. */
+static void keep_by_span_rule(const struct workflow *workflow, struct span *span, const char *name,
+                              const char *resource, uint64_t mono_ns) {
+    if (workflow->trace.priority > 0 || !span) return;
+    struct sampler_subject subject = {
+        .service = workflow->config->service, .name = name, .resource = resource};
+    double rate, per_second;
+    if (!sampler_keep_span(&subject, span_id(span), mono_ns, &rate, &per_second)) return;
+    span_number(span, TAG_SPAN_SAMPLING_MECHANISM, 8);
+    span_number(span, TAG_SPAN_SAMPLING_RULE_RATE, rate);
+    if (per_second >= 0) span_number(span, TAG_SPAN_SAMPLING_MAX_PER_SECOND, per_second);
+}
+
+struct workflow *workflow_create(const struct workflow_start *start, const struct config *config) {
+    struct workflow *workflow = calloc(1, sizeof *workflow);
+    if (!workflow) return NULL;
+    workflow->chain_count = 64;
+    workflow->chains = calloc(workflow->chain_count, sizeof(struct node *));
+    if (!workflow->chains) {
+        free(workflow);
+        return NULL;
+    }
+    workflow->config = config;
+    snprintf(workflow->prompt_id, sizeof workflow->prompt_id, "%s", start->prompt_id);
+    workflow->wall_ns = start->wall_ns;
+    workflow->mono_ns = start->mono_ns;
+    workflow->span_id = ids_next();
+    char resource[WORKFLOW_ID_SIZE + 16];
+    snprintf(resource, sizeof resource, "workflow#%s", workflow->prompt_id);
+    join_trace(workflow, start, resource);
+    workflow->span = span_start(FLIGHT_WORKFLOW, &workflow->trace, workflow->span_id,
+                                start->parent ? start->parent->span_id : 0, start->wall_ns);
+    tag(workflow->span, TAG_RESOURCE, resource);
+    keep_by_span_rule(workflow, workflow->span, workflow_name, resource, start->mono_ns);
+    tag(workflow->span, TAG_SPAN_KIND, "consumer");
+    span_number(workflow->span, TAG_TOP_LEVEL, 1);
+    tag(workflow->span, TAG_PROMPT_ID, workflow->prompt_id);
+    tag(workflow->span, TAG_JOB_ID, start->job_id);
+    tag(workflow->span, TAG_ORIGIN, workflow->origin);
+    if (start->queue_wait_ms >= 0) span_number(workflow->span, TAG_QUEUE_WAIT_MS, start->queue_wait_ms);
+    return workflow;
+}
+
+static void free_workflow(struct workflow *workflow) {
+    for (size_t i = 0; i < workflow->chain_count; i++)
+        for (struct node *node = workflow->chains[i], *next; node; node = next) {
+            next = node->next;
+            free(node->id);
+            free(node);
+        }
+    free(workflow->chains);
+    failure_finish(&workflow->failure);
+    free(workflow);
+}
+
+void workflow_abandon(struct workflow *workflow) {
+    free_workflow(workflow);
+}
+
+void workflow_finish(struct workflow *workflow, const char *status, uint64_t mono_ns) {
+    for (size_t i = 0; i < workflow->chain_count; i++)
+        for (struct node *node = workflow->chains[i]; node; node = node->next)
+            if (!node->done) workflow_node_finish(workflow, node, NODE_PENDING, NULL, mono_ns);
+    const struct failure *failure = &workflow->failure;
+    if (!status) status = failure->interrupted ? "interrupted" : failure->type[0] ? "error" : "success";
+    struct span *span = workflow->span;
+    if (failure->type[0]) span_error(span, failure->type, failure->message, failure->stack);
+    tag(span, TAG_WORKFLOW_STATUS, status);
+    span_number(span, TAG_NODES_TOTAL, workflow->executed + workflow->cached);
+    span_number(span, TAG_NODES_EXECUTED, workflow->executed);
+    span_number(span, TAG_NODES_CACHED, workflow->cached);
+    span_number(span, TAG_NODES_FAILED, workflow->failed);
+    span_finish(span, wall(workflow, mono_ns));
+    free_workflow(workflow);
+}
+
+void workflow_fail(struct workflow *workflow, struct failure *failure) {
+    if (workflow->failure.type[0] || workflow->failure.interrupted) {
+        failure_finish(failure);
+    } else {
+        workflow->failure = *failure;
+        *failure = (struct failure){0};
+    }
+}
+
+/* ---- nodes by id ---- */
+
+static uint64_t hash_of(const char *text) {
+    uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a */
+    for (; *text; text++)
+        hash = (hash ^ (unsigned char)*text) * UINT64_C(1099511628211);
+    return hash;
+}
+
+static void grow(struct workflow *workflow) {
+    size_t count = workflow->chain_count * 4;
+    struct node **chains = calloc(count, sizeof *chains);
+    if (!chains) return; /* longer chains then */
+    for (size_t i = 0; i < workflow->chain_count; i++)
+        for (struct node *node = workflow->chains[i], *next; node; node = next) {
+            next = node->next;
+            node->next = chains[node->hash % count];
+            chains[node->hash % count] = node;
+        }
+    free(workflow->chains);
+    workflow->chains = chains;
+    workflow->chain_count = count;
+}
+
+struct node *workflow_node(struct workflow *workflow, const char *id) {
+    uint64_t hash = hash_of(id);
+    for (struct node *node = workflow->chains[hash % workflow->chain_count]; node; node = node->next)
+        if (node->hash == hash && strcmp(node->id, id) == 0) return node;
+    struct node *node = calloc(1, sizeof *node);
+    char *copy = node ? strdup(id) : NULL;
+    if (!copy) {
+        free(node);
+        return NULL;
+    }
+    if (workflow->node_count++ >= workflow->chain_count) grow(workflow);
+    *node = (struct node){.next = workflow->chains[hash % workflow->chain_count], .hash = hash, .id = copy};
+    workflow->chains[hash % workflow->chain_count] = node;
+    return node;
+}
+
+/* ---- node spans ---- */
+
+static struct span *open_span(struct workflow *workflow, struct node *node,
+                              const struct node_description *description, uint64_t mono_ns) {
+    if (!workflow->config->node_tracing) return NULL;
+    struct span *span =
+        span_start(FLIGHT_NODE, &workflow->trace, 0, workflow->span_id, wall(workflow, mono_ns));
+    tag(span, TAG_RESOURCE, description->class_type);
+    tag(span, TAG_NODE_CLASS_TYPE, description->class_type);
+    tag(span, TAG_SPAN_KIND, "internal");
+    span_number(span, TAG_MEASURED, 1);
+    tag(span, TAG_NODE_ID, node->id);
+    tag(span, TAG_PROMPT_ID, workflow->prompt_id);
+    tag(span, TAG_NODE_DISPLAY_ID, description->display_id);
+    tag(span, TAG_NODE_PARENT_ID, description->parent_id);
+    tag(span, TAG_ORIGIN, workflow->origin);
+    return span;
+}
+
+static void memory_before(struct workflow *workflow, struct span *span, uint64_t mono_ns) {
+    if (!workflow->config->node_memory || !span) return;
+    struct meminfo memory = meminfo_sample(mono_ns);
+    if (memory.available_bytes) span_number(span, TAG_RAM_AVAILABLE_BEFORE, (double)memory.available_bytes);
+}
+
+static void memory_after(struct workflow *workflow, struct span *span, uint64_t mono_ns) {
+    if (!workflow->config->node_memory || !span) return;
+    struct meminfo memory = meminfo_sample(mono_ns);
+    if (memory.available_bytes) span_number(span, TAG_RAM_AVAILABLE_AFTER, (double)memory.available_bytes);
+    if (memory.rss_bytes) span_number(span, TAG_RSS_AFTER, (double)memory.rss_bytes);
+}
+
+void workflow_node_start(struct workflow *workflow, struct node *node,
+                         const struct node_description *description, uint64_t mono_ns) {
+    node->span = open_span(workflow, node, description, mono_ns);
+    keep_by_span_rule(workflow, node->span, node_name, description->class_type, mono_ns);
+    memory_before(workflow, node->span, mono_ns);
+    node->done = false;
+}
+
+void workflow_node_wait(struct workflow *workflow, struct node *node, bool waiting, uint64_t mono_ns) {
+    span_wait(node->span, waiting, wall(workflow, mono_ns));
+    if (!waiting) memory_before(workflow, node->span, mono_ns); /* once more: the last one counts */
+}
+
+void workflow_node_finish(struct workflow *workflow, struct node *node, enum node_result result,
+                          const struct failure *failure, uint64_t mono_ns) {
+    struct span *span = node->span;
+    workflow->executed++;
+    if (result == NODE_FAILURE) workflow->failed++;
+    tag(span, TAG_NODE_RESULT, result_names[result]);
+    if (failure && failure->type[0]) span_error(span, failure->type, failure->message, failure->stack);
+    span_number(span, TAG_NODE_EXECUTIONS, node->executions);
+    span_number(span, TAG_NODE_ACTIVE_MS, (double)node->active_ns / 1e6);
+    memory_after(workflow, span, mono_ns);
+    span_finish(span, wall(workflow, mono_ns));
+    node->span = NULL;
+    node->done = true;
+}
+
+void workflow_node_cached(struct workflow *workflow, struct node *node,
+                          const struct node_description *description, uint64_t start_mono_ns,
+                          uint64_t end_mono_ns) {
+    struct span *span = node->span;
+    if (!span) {
+        span = open_span(workflow, node, description, start_mono_ns);
+        keep_by_span_rule(workflow, span, node_name, description->class_type, start_mono_ns);
+    }
+    workflow->cached++;
+    tag(span, TAG_NODE_CACHED, "true");
+    tag(span, TAG_NODE_RESULT, result_names[NODE_SUCCESS]);
+    span_finish(span, wall(workflow, end_mono_ns));
+    node->span = NULL;
+    node->done = true;
+}
+
+void workflow_node_discard(struct node *node) {
+    span_discard(node->span);
+    node->span = NULL;
+    node->done = true;
+}
