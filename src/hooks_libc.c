@@ -1,0 +1,76 @@
+/* The libc functions that are interposed: opening files (the bootstrap's chance, see python/bootstrap.h) and replacing
+ * the process image (the last chance to send what is recorded: ComfyUI-Manager restarts ComfyUI by execv).
+ *
+ * Each forwards to the next definition in the search order, so another interposer below us is called as the program would
+ * have called it. None of them allocates, and errno is what the real function left. */
+#include "hooks_libc.h"
+
+#include "preload.h"
+#include "python/bootstrap.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+static int (*real_open64)(const char *, int, ...);
+static FILE *(*real_fopen64)(const char *, const char *);
+static int (*real_execve)(const char *, char *const[], char *const[]);
+static int (*real_execv)(const char *, char *const[]);
+
+/* Not on first use: that may be in the child of a fork, where another thread's hold on the loader's lock would last for
+ * ever. */
+void hooks_libc_resolve(void) {
+    *(void **)&real_open64 = dlsym(RTLD_NEXT, "open64");
+    *(void **)&real_fopen64 = dlsym(RTLD_NEXT, "fopen64");
+    *(void **)&real_execve = dlsym(RTLD_NEXT, "execve");
+    *(void **)&real_execv = dlsym(RTLD_NEXT, "execv");
+}
+
+/* Constructors of libraries below us may call a hook before our own constructor has run. */
+#define RESOLVED(real) (__builtin_expect((real) != NULL, 1) || (hooks_libc_resolve(), (real) != NULL))
+
+EXPORT int open64(const char *path, int flags, ...);
+EXPORT int open64(const char *path, int flags, ...) {
+    mode_t mode = 0;
+    if ((flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE) {
+        va_list arguments;
+        va_start(arguments, flags);
+        mode = va_arg(arguments, mode_t);
+        va_end(arguments);
+    }
+    bootstrap_file_opened(path);
+    if (RESOLVED(real_open64)) return real_open64(path, flags, mode);
+    errno = ENOSYS;
+    return -1;
+}
+
+EXPORT FILE *fopen64(const char *path, const char *mode);
+EXPORT FILE *fopen64(const char *path, const char *mode) {
+    bootstrap_file_opened(path);
+    if (RESOLVED(real_fopen64)) return real_fopen64(path, mode);
+    errno = ENOSYS;
+    return NULL;
+}
+
+EXPORT int execve(const char *path, char *const arguments[], char *const environment[]);
+EXPORT int execve(const char *path, char *const arguments[], char *const environment[]) {
+    preload_before_exec();
+    if (RESOLVED(real_execve)) return real_execve(path, arguments, environment);
+    errno = ENOSYS;
+    return -1;
+}
+
+/* A function of its own: libc's execv does not come back through the exported execve. */
+EXPORT int execv(const char *path, char *const arguments[]);
+EXPORT int execv(const char *path, char *const arguments[]) {
+    preload_before_exec();
+    if (RESOLVED(real_execv)) return real_execv(path, arguments);
+    errno = ENOSYS;
+    return -1;
+}

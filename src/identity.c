@@ -1,0 +1,56 @@
+#include "identity.h"
+
+#include "base/buf.h"
+#include "config.h"
+#include "flight.h"
+#include "python/shim_abi.h"
+#include "trace/tags.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static void text(struct buf *out, enum tag key, const char *value) {
+    if (!value || !*value) return;
+    size_t size = strlen(value), room = flight_tag_room(size);
+    char *at = buf_room(out, room);
+    if (!at) return;
+    flight_tag_write(at, key, FLIGHT_TEXT, value, size);
+    out->size += room;
+}
+
+static void number(struct buf *out, enum tag key, double value) {
+    size_t room = flight_tag_room(sizeof value);
+    char *at = buf_room(out, room);
+    if (!at) return;
+    flight_tag_write(at, key, FLIGHT_NUMBER, &value, sizeof value);
+    out->size += room;
+}
+
+static void user_tag(void *context, const char *name, const char *value) {
+    /* These have variables of their own, which config.c has settled. */
+    if (strcmp(name, "service") == 0 || strcmp(name, "env") == 0 || strcmp(name, "version") == 0) return;
+    char pair[1024];
+    snprintf(pair, sizeof pair, "%s:%s", name, value);
+    text(context, TAG_USER_TAG, pair);
+}
+
+void *identity_create(const struct config *config, size_t *size) {
+    struct buf out = {0};
+    text(&out, TAG_SERVICE, config->service);
+    text(&out, TAG_ENV, config->env);
+    text(&out, TAG_VERSION, config->version);
+    text(&out, TAG_COMPONENT, "comfyui");
+    text(&out, TAG_LANGUAGE, "c");
+    text(&out, TAG_RUNTIME_ID, shim_runtime_id());
+    number(&out, TAG_PROCESS_ID, getpid());
+    if (config->report_hostname) {
+        char host[256] = "";
+        gethostname(host, sizeof host - 1);
+        text(&out, TAG_HOSTNAME, config->hostname ? config->hostname : host);
+    }
+    if (config->tags) config_each_tag(config->tags, user_tag, &out);
+    if (out.failed) buf_finish(&out);
+    *size = out.size;
+    return out.data;
+}

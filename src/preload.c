@@ -1,0 +1,104 @@
+/* The library's table of contents: the one constructor, and then start, fork, exec and exit in the order in which a
+ * process meets them. */
+#include "preload.h"
+
+#include "base/log.h"
+#include "comfy/executor.h"
+#include "config.h"
+#include "export/exporter.h"
+#include "flight.h"
+#include "gate.h"
+#include "hooks_libc.h"
+#include "host/meminfo.h"
+#include "identity.h"
+#include "python/bootstrap.h"
+#include "python/discovery.h"
+#include "trace/ids.h"
+#include "trace/sampler.h"
+#include "trace/span.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define FLUSH_MS 2000
+
+static struct flight *flight; /* owned: this process's, or in a forked child still the parent's */
+static pid_t owner;           /* the process whose spans `flight` holds; 0 before the first workflow */
+
+/* ---- exit and exec ---- */
+
+static void stop(void) {
+    if (owner != getpid()) return; /* nothing started here, or a fork's child that traced nothing */
+    executor_shutdown();           /* before the flush: it finishes spans */
+    exporter_stop(FLUSH_MS);
+    span_disconnect();
+    flight_set_clean_exit(flight); /* the mapping itself stays: threads may still be about */
+}
+
+void preload_before_exec(void) {
+    if (owner == 0 || owner != getpid()) return; /* getpid: a vfork child shares our memory */
+    int saved_errno = errno;
+    exporter_flush(FLUSH_MS);
+    errno = saved_errno;
+}
+
+/* ---- fork ---- */
+
+/* Only notes; the work is done when the child runs a workflow itself. Most children exec something else instead. */
+static void forked(void) {
+    executor_forked();
+    span_disconnect();
+    exporter_forked();
+}
+
+/* ---- the first workflow of this process ---- */
+
+static void start_tracing(void) {
+    pid_t self = getpid();
+    bool is_child = owner != 0 && owner != self;
+    if (is_child) {
+        flight_destroy(flight);
+        meminfo_reset();
+    }
+    ids_reseed();
+    sampler_init(config());
+    size_t size;
+    void *identity = identity_create(config(), &size);
+    flight = identity ? flight_create(identity, size) : NULL;
+    free(identity);
+    if (!flight) {
+        log_line("no shared memory for spans; workflows are not traced");
+        return;
+    }
+    int error = exporter_start(flight, config());
+    if (error) {
+        log_line("the sending thread cannot be started (error %d); workflows are not traced", -error);
+        flight_destroy(flight);
+        flight = NULL;
+        return;
+    }
+    span_connect(flight, exporter_wake); /* last: from here on spans are recorded */
+    if (owner == 0) atexit(stop);
+    owner = self;
+}
+
+/* ---- the first file opened by Python code ---- */
+
+static void begin(void) {
+    config_load(NULL);
+    log_set_debug(config()->debug);
+    if (!config()->enabled || !config()->trace_enabled || !python_init()) return;
+    pthread_atfork(NULL, NULL, forked);
+    executor_init(start_tracing);
+    if (!discovery_start(executor_module_found))
+        log_line("Python's import system cannot be watched; nothing is traced");
+}
+
+/* ---- loading ---- */
+
+__attribute__((constructor)) static void load(void) {
+    hooks_libc_resolve();
+    if (gate_is_open()) bootstrap_arm(begin);
+}

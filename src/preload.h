@@ -1,0 +1,9 @@
+/* preload: what the library does when it is loaded, when the first workflow starts, at fork, at exec and at exit. */
+#ifndef COMFYDD_PRELOAD_H
+#define COMFYDD_PRELOAD_H
+
+/* The process image is about to be replaced. Sends what is recorded, within two seconds; does nothing in a child of
+ * vfork or fork, in a process that traces nothing, and never fails. errno is preserved. */
+void preload_before_exec(void);
+
+#endif
