@@ -14,6 +14,7 @@
  * both, never in neither. */
 #include "flight.h"
 
+#include "base/file.h"
 #include "trace/tags.h"
 
 #include <errno.h>
@@ -74,23 +75,13 @@ bool flight_tag_next(const void *entries, size_t size, size_t *offset, struct fl
 
 /* ---- making the mapping ---- */
 
-/* Reads the beginning of a small file as text; empty when it cannot be read. */
-static void read_text(const char *path, char *text, size_t size) {
-    text[0] = 0;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return;
-    ssize_t got = read(fd, text, size - 1);
-    text[got > 0 ? got : 0] = 0;
-    close(fd);
-}
-
 static void identify_process(struct flight_header *header) {
     enum { FIELDS_BEFORE_START = 20 }; /* after the name, which ends at the last ')' and may hold anything */
     header->pid = getpid();
-    read_text("/proc/sys/kernel/random/boot_id", header->boot_id, sizeof header->boot_id);
+    file_read("/proc/sys/kernel/random/boot_id", header->boot_id, sizeof header->boot_id);
     header->boot_id[strcspn(header->boot_id, "\n")] = 0;
     char stat[1024];
-    read_text("/proc/self/stat", stat, sizeof stat);
+    file_read("/proc/self/stat", stat, sizeof stat);
     const char *at = strrchr(stat, ')');
     for (int i = 0; at && i < FIELDS_BEFORE_START; i++)
         at = strchr(at + 1, ' ');

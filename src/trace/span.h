@@ -5,7 +5,8 @@
  * on the exporter owns it.
  *
  * Threads: any thread may start spans; one span belongs to one thread at a time (the caller's lock, or the GIL).
- * Errors: nothing here fails towards the caller. Without memory a span or a tag is dropped and counted.
+ * Errors: nothing here fails towards the caller. Without memory, or in a full ring, a span is dropped and counted
+ * (flight_counts); a tag that finds no memory is left out.
  * After span_disconnect, or before span_connect, span_start returns NULL; every function accepts a NULL span. */
 #ifndef COMFYDD_SPAN_H
 #define COMFYDD_SPAN_H
@@ -20,17 +21,18 @@ struct flight;
 struct span;
 
 /* Makes `flight` (borrowed) the place where spans live, and `wake` the function called, on the finishing thread,
- * after each finished span; it must not block. */
+ * after each finished span (one dropped by a full ring too); it must not block. */
 void span_connect(struct flight *flight, void (*wake)(const struct flight_span *finished));
 
-/* No more spans into that flight memory. Spans still open are abandoned by the caller's own span_discard. */
+/* No more spans into that flight memory: it may go once no call is under way. Spans still open are dead, and never
+ * touch it again; they are abandoned by the caller's own span_discard. */
 void span_disconnect(void);
 
 /* Opens a span. `start_ns` is wall-clock. The trace is copied. parent_id 0: a root. span_id 0: a fresh one. */
 struct span *span_start(enum flight_span_kind kind, const struct flight_trace *trace, uint64_t span_id,
                         uint64_t parent_id, uint64_t start_ns);
 
-/* The span's id; 0 for NULL. */
+/* The span's id; 0 for NULL and for a dead one. */
 uint64_t span_id(const struct span *span);
 
 /* Sets a text tag. Repeated keys: the last one wins when the spans are sent (but PROPAGATED repeats). Values longer

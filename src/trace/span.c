@@ -1,0 +1,154 @@
+#include "trace/span.h"
+
+#include "base/buf.h"
+#include "flight.h"
+#include "trace/ids.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct span {
+    struct flight_slot *slot; /* NULL: none was free */
+    struct flight_span *data; /* in the slot, or `own` */
+    struct buf more;          /* entries that the slot has no room for */
+    uint32_t connection;      /* the one it was opened under */
+    struct flight_span own;
+};
+
+/* Counted up by every connect and disconnect: a span of an earlier connection is dead, its slot may be unmapped. */
+static uint32_t connection;
+static struct flight *connected;
+static void (*wake_up)(const struct flight_span *finished);
+
+void span_connect(struct flight *flight, void (*wake)(const struct flight_span *finished)) {
+    __atomic_store_n(&wake_up, wake, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&connection, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&connected, flight, __ATOMIC_RELEASE);
+}
+
+void span_disconnect(void) {
+    __atomic_store_n(&connected, NULL, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&connection, 1, __ATOMIC_RELEASE);
+}
+
+static bool alive(const struct span *span) {
+    return span && span->connection == __atomic_load_n(&connection, __ATOMIC_ACQUIRE);
+}
+
+struct span *span_start(enum flight_span_kind kind, const struct flight_trace *trace, uint64_t span_id,
+                        uint64_t parent_id, uint64_t start_ns) {
+    uint32_t current = __atomic_load_n(&connection, __ATOMIC_ACQUIRE);
+    struct flight *flight = __atomic_load_n(&connected, __ATOMIC_ACQUIRE);
+    if (!flight) return NULL;
+    struct span *span = calloc(1, sizeof *span);
+    if (!span) {
+        flight_count_lost(flight);
+        return NULL;
+    }
+    span->connection = current;
+    span->slot = flight_take_slot(flight);
+    span->data = span->slot ? &span->slot->span : &span->own;
+    span->data->trace = *trace;
+    span->data->span_id = span_id ? span_id : ids_next();
+    span->data->parent_id = parent_id;
+    span->data->start_ns = start_ns;
+    span->data->kind = (uint16_t)kind;
+    if (span->slot) __atomic_store_n(&span->slot->state, FLIGHT_SLOT_OPEN, __ATOMIC_RELEASE);
+    return span;
+}
+
+uint64_t span_id(const struct span *span) {
+    return alive(span) ? span->data->span_id : 0;
+}
+
+/* ---- tags ---- */
+
+static const char cut_mark[] = "...";
+enum { CUT_MARK = sizeof cut_mark - 1 };
+
+static void write_entry(char *at, enum tag key, enum flight_tag_type type, const void *value, size_t size,
+                        bool cut) {
+    flight_tag_write(at, (uint16_t)key, type, value, size);
+    if (cut) memcpy(at + sizeof(struct flight_tag) + size - CUT_MARK, cut_mark, CUT_MARK);
+}
+
+/* Into the slot while there is room; once something went to the heap everything does, so that of a repeated key the
+ * last one stays the last. With `cut` the value's last bytes are replaced by the mark. */
+static void add_entry(struct span *span, enum tag key, enum flight_tag_type type, const void *value,
+                      size_t size, bool cut) {
+    const size_t capacity = FLIGHT_SLOT_SIZE - sizeof(struct flight_slot);
+    size_t room = flight_tag_room(size);
+    uint32_t used = span->data->tags_size;
+    if (span->slot && !span->more.size && room <= capacity - used) {
+        write_entry((char *)(span->slot + 1) + used, key, type, value, size, cut);
+        __atomic_store_n(&span->data->tags_size, used + (uint32_t)room, __ATOMIC_RELEASE);
+        return;
+    }
+    char *at = buf_room(&span->more, room);
+    if (!at) return;
+    write_entry(at, key, type, value, size, cut);
+    span->more.size += room;
+}
+
+/* The beginning of `text`, at most `limit` bytes, that does not end within a character. Text that is no UTF-8 may be
+ * cut anywhere. */
+static size_t whole_characters(const char *text, size_t limit) {
+    enum { LONGEST = 4 };
+    for (size_t size = limit; size > limit - LONGEST; size--)
+        if (((unsigned char)text[size] & 0xc0) != 0x80) return size;
+    return limit;
+}
+
+void span_text(struct span *span, enum tag key, const char *text, size_t size) {
+    if (!alive(span)) return;
+    const size_t limit = key == TAG_ERROR_STACK ? 25000 : 5000;
+    bool cut = size > limit;
+    if (cut) size = whole_characters(text, limit - CUT_MARK) + CUT_MARK;
+    add_entry(span, key, FLIGHT_TEXT, text, size, cut);
+}
+
+void span_number(struct span *span, enum tag key, double value) {
+    if (alive(span)) add_entry(span, key, FLIGHT_NUMBER, &value, sizeof value, false);
+}
+
+void span_error(struct span *span, const char *type, const char *message, const char *stack) {
+    if (!alive(span)) return;
+    __atomic_store_n(&span->data->error, 1, __ATOMIC_RELAXED);
+    if (type) span_text(span, TAG_ERROR_TYPE, type, strlen(type));
+    if (message) span_text(span, TAG_ERROR_MESSAGE, message, strlen(message));
+    if (stack) span_text(span, TAG_ERROR_STACK, stack, strlen(stack));
+}
+
+void span_wait(struct span *span, int waiting, uint64_t start_ns) {
+    if (!alive(span)) return;
+    if (!waiting) __atomic_store_n(&span->data->start_ns, start_ns, __ATOMIC_RELAXED);
+    __atomic_store_n(&span->data->waiting, waiting != 0, __ATOMIC_RELEASE);
+}
+
+/* ---- the end ---- */
+
+static void free_span(struct span *span) {
+    if (!span) return;
+    buf_finish(&span->more);
+    free(span);
+}
+
+void span_finish(struct span *span, uint64_t end_ns) {
+    if (alive(span)) {
+        struct flight *flight = __atomic_load_n(&connected, __ATOMIC_ACQUIRE);
+        void (*wake)(const struct flight_span *finished) = __atomic_load_n(&wake_up, __ATOMIC_RELAXED);
+        struct flight_span *data = span->data;
+        __atomic_store_n(&data->end_ns, end_ns > data->start_ns ? end_ns : data->start_ns, __ATOMIC_RELAXED);
+        const void *tags = span->slot ? span->slot + 1 : NULL;
+        flight_append(flight, data, tags, span->more.data, span->more.size, span->slot);
+        wake(data); /* before the slot, and the data with it, is somebody else's */
+        if (span->slot) flight_release_slot(flight, span->slot);
+    }
+    free_span(span);
+}
+
+void span_discard(struct span *span) {
+    if (alive(span) && span->slot)
+        flight_release_slot(__atomic_load_n(&connected, __ATOMIC_ACQUIRE), span->slot);
+    free_span(span);
+}
