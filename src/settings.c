@@ -143,7 +143,9 @@ bool settings_parse_number(const char *text, double *value) {
 bool settings_parse_integer(const char *text, int64_t *value) {
     size_t digits = strspn(text, "0123456789");
     if (digits == 0 || digits > 18 || text[digits] != '\0') return false;
-    *value = strtoll(text, NULL, 10);
+    *value = 0;
+    for (const char *digit = text; *digit; digit++)
+        *value = *value * 10 + (*digit - '0');
     return true;
 }
 
@@ -220,7 +222,7 @@ void settings_defaults(struct config *config) {
 
 void settings_print_markdown(FILE *out) {
     static const char *const readers[] = {
-        [BY_COMFYDD] = "comfydd", [BY_DDTRACE] = "ddtrace", [BY_COMFYDD | BY_DDTRACE] = "both"};
+        [BY_COMFYDD] = "comfydd", [BY_DDTRACE] = "ddtrace", [BY_COMFYDD | BY_DDTRACE] = "comfydd, ddtrace"};
     fprintf(out, "| Variable | Default | Meaning | Read by |\n|---|---|---|---|\n");
     for (const struct setting *row = settings; row < settings + settings_count; row++) {
         fprintf(out, "| `%s`", row->name);

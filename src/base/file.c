@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -31,10 +30,12 @@ bool file_number(const char *text, const char *name, uint64_t *value) {
     for (const char *line = text; line; line = strchr(line, '\n')) {
         if (*line == '\n') line++;
         if (strncmp(line, name, length) != 0) continue;
-        const char *number = line + length + strspn(line + length, " \t");
+        const char *digit = line + length + strspn(line + length, " \t");
         /* The name must end there, and digits begin. */
-        if ((number == line + length && length > 0) || *number < '0' || *number > '9') continue;
-        *value = strtoull(number, NULL, 10);
+        if ((digit == line + length && length > 0) || *digit < '0' || *digit > '9') continue;
+        *value = 0;
+        for (; *digit >= '0' && *digit <= '9'; digit++)
+            *value = *value * 10 + (uint64_t)(*digit - '0');
         return true;
     }
     return false;

@@ -14,8 +14,8 @@
  * number of bytes, or -errno; then `text` is empty. A longer file is cut. */
 ssize_t file_read(const char *path, char *text, size_t capacity);
 
-/* The decimal number after `name` and blanks at the beginning of a line, as files of /proc and cgroups have it.
- * False when there is none. */
+/* The decimal number after `name` and blanks at the beginning of a line, as files of /proc and cgroups have it;
+ * an empty name for files of one number. False when there is none. */
 bool file_number(const char *text, const char *name, uint64_t *value);
 
 #endif

@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define SAMPLE_AGE_NS UINT64_C(10000000)
@@ -25,7 +25,7 @@ static uint64_t limits_found_at; /* 0: never */
 struct meminfo meminfo_read(const char *root, const struct cgroup *cgroup) {
     struct meminfo result = {0};
     char path[512], text[8192];
-    uint64_t kibibytes;
+    uint64_t kibibytes, pages;
     snprintf(path, sizeof path, "%s/proc/meminfo", root);
     if (file_read(path, text, sizeof text) > 0 && file_number(text, "MemAvailable:", &kibibytes)) {
         uint64_t headroom = cgroup_headroom(cgroup);
@@ -33,11 +33,8 @@ struct meminfo meminfo_read(const char *root, const struct cgroup *cgroup) {
     }
     /* "size resident shared text lib data dt", in pages */
     snprintf(path, sizeof path, "%s/proc/self/statm", root);
-    if (file_read(path, text, sizeof text) > 0) {
-        char *resident;
-        strtoull(text, &resident, 10);
-        result.rss_bytes = strtoull(resident, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
-    }
+    if (file_read(path, text, sizeof text) > 0 && file_number(text + strcspn(text, " "), "", &pages))
+        result.rss_bytes = pages * (uint64_t)sysconf(_SC_PAGESIZE);
     return result;
 }
 
