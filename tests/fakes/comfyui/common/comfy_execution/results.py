@@ -1,0 +1,65 @@
+"""Between executors and node functions: slicing inputs into calls, merging what the calls returned."""
+
+from comfy_execution.graph_utils import ExecutionBlocker, is_link
+
+
+def calls_of(input_data_all):
+    """The keyword arguments of each call of the node function; lists shorter than the longest repeat their last item."""
+    count = max((len(values) for values in input_data_all.values()), default=1)
+    return [{k: v[min(i, len(v) - 1)] for k, v in input_data_all.items()} for i in range(count)]
+
+
+def blocker_among(arguments):
+    return next((v for v in arguments.values() if isinstance(v, ExecutionBlocker)), None)
+
+
+def merge(results):
+    """[(a, b), (c, d)] -> [[a, c], [b, d]]"""
+    return [list(column) for column in zip(*results)]
+
+
+def split_returns(return_values, obj):
+    """(output, ui, has_subgraph) of what the calls of a node's function returned. With a subgraph `output` is a list of
+    (new graph or None, outputs)."""
+    uis, plain, subgraphs = [], [], []
+    for value in return_values:
+        graph = None
+        if isinstance(value, dict):
+            if "ui" in value:
+                uis.append(value["ui"])
+            graph = value.get("expand")
+            value = value.get("result", ())
+        if isinstance(value, ExecutionBlocker):
+            value = (value,) * len(obj.RETURN_TYPES)
+        plain.append(value)
+        subgraphs.append((graph, value))
+    ui = {key: [item for one in uis for item in one[key]] for key in uis[0]} if uis else {}
+    if any(graph is not None for graph, _ in subgraphs):
+        return subgraphs, ui, True
+    return merge(plain), ui, False
+
+
+def resolve_subgraph(pending, outputs_of):
+    """The outputs of an expanded node, whose subgraph has run: links replaced by what they lead to."""
+    resolved = []
+    for is_subgraph, result in pending:
+        if is_subgraph:
+            result = tuple(outputs_of(r[0])[r[1]][0] if is_link(r) else r for r in result)
+        resolved.append(result)
+    return merge(resolved)
+
+
+def format_value(value):
+    return value if value is None or isinstance(value, (int, float, bool, str)) else type(value).__name__
+
+
+def format_inputs(input_data_all):
+    return {name: [format_value(v) for v in values] for name, values in (input_data_all or {}).items()}
+
+
+def full_type_name(class_):
+    return (
+        class_.__qualname__
+        if class_.__module__ == "builtins"
+        else class_.__module__ + "." + class_.__qualname__
+    )

@@ -1,0 +1,52 @@
+"""What the recursive executors do besides executing: planning, and forgetting outputs that are out of date."""
+
+import nodes
+
+
+def links_of(node):
+    return [value for value in node["inputs"].values() if isinstance(value, list)]
+
+
+def will_execute(prompt, outputs, current_item):
+    """How many nodes must run for this one, ancestors counted once per way that leads to them."""
+    if current_item in outputs:
+        return 0
+    return 1 + sum(will_execute(prompt, outputs, link[0]) for link in links_of(prompt[current_item]))
+
+
+def delete_if_changed(prompt, old_prompt, outputs, current_item):
+    """Drops the node's output when the node, or one before it, is not what it was. True when there is no output now."""
+    if current_item not in outputs:
+        return True
+    node, old = prompt[current_item], old_prompt.get(current_item)
+    changed = (
+        old is None
+        or node["class_type"] != old["class_type"]
+        or node["inputs"] != old["inputs"]
+        or hasattr(nodes.NODE_CLASS_MAPPINGS[node["class_type"]], "IS_CHANGED")
+        or any(delete_if_changed(prompt, old_prompt, outputs, link[0]) for link in links_of(node))
+    )
+    if changed:
+        del outputs[current_item]
+    return changed
+
+
+def delete_stale(prompt, old_prompt, outputs):
+    for gone in [node_id for node_id in outputs if node_id not in prompt]:
+        del outputs[gone]
+    for node_id in prompt:
+        delete_if_changed(prompt, old_prompt, outputs, node_id)
+
+
+def input_data(inputs, class_def, unique_id, outputs):
+    """{name: values}; an input whose node has no output yet is (None,)."""
+    input_data_all = {}
+    for name, value in inputs.items():
+        if isinstance(value, list):
+            input_data_all[name] = outputs[value[0]][value[1]] if value[0] in outputs else (None,)
+        else:
+            input_data_all[name] = [value]
+    for name, kind in class_def.INPUT_TYPES().get("hidden", {}).items():
+        if kind == "UNIQUE_ID":
+            input_data_all[name] = [unique_id]
+    return input_data_all

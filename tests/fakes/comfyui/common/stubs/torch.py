@@ -1,0 +1,17 @@
+"""Stand-in for PyTorch where it is not installed (this folder is last on sys.path): what the executors use of it."""
+
+import contextlib
+import types
+
+
+class OutOfMemoryError(RuntimeError):
+    pass
+
+
+OutOfMemoryError.__module__ = "torch"
+cuda = types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError)
+
+
+@contextlib.contextmanager
+def inference_mode():
+    yield
