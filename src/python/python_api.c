@@ -32,6 +32,14 @@ void python_error_restore(struct python_error *saved) {
     PyErr_Restore(saved->type, saved->value, saved->traceback); /* also drops an error of our own */
 }
 
+bool python_error_clear(void) {
+    PyObject *interrupt = PyDict_GetItemString(PyEval_GetBuiltins(), "KeyboardInterrupt"); /* borrowed */
+    bool interrupted = interrupt && PyErr_ExceptionMatches(interrupt);
+    PyErr_Clear();
+    if (interrupted) PyErr_SetInterrupt();
+    return interrupted;
+}
+
 PyObject *python_attribute(PyObject *object, const char *name) {
     PyObject *value = PyObject_GetAttrString(object, name);
     if (!value) PyErr_Clear();

@@ -36,6 +36,7 @@
 #pragma weak PyErr_NormalizeException
 #pragma weak PyErr_Occurred
 #pragma weak PyErr_Restore
+#pragma weak PyErr_SetInterrupt
 #pragma weak PyErr_SetString
 #pragma weak PyEval_GetBuiltins
 #pragma weak PyEval_GetFrame
@@ -150,6 +151,10 @@ struct python_error {
 };
 void python_error_save(struct python_error *saved);
 void python_error_restore(struct python_error *saved);
+
+/* Clears an error of our own. Ctrl-C that happened to arrive in Python code of ours is the program's: it goes back to
+ * where the program will notice it, and the result is true. */
+bool python_error_clear(void);
 
 /* Attribute or dictionary item; new reference, NULL when absent; never leaves an error set. */
 PyObject *python_attribute(PyObject *object, const char *name);

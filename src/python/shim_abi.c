@@ -1,0 +1,68 @@
+#include "python/shim_abi.h"
+
+#include "base/clock.h"
+#include "comfydd/shim.h"
+#include "python/bridge.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#define EXPORT     __attribute__((visibility("default")))
+#define ID_DIGITS  32
+#define HEX_DIGITS "0123456789abcdef"
+
+static int (*start_function)(void);
+static char runtime_id[ID_DIGITS + 1];
+static pid_t runtime_id_owner; /* the process that runtime_id is of; 0: none yet */
+static bool called;            /* Python's half is there */
+
+void shim_on_start(int (*start)(void)) {
+    start_function = start;
+}
+
+const char *shim_runtime_id(void) {
+    pid_t pid = getpid();
+    if (runtime_id_owner != pid) {
+        uint64_t random[2];
+        if (getrandom(random, sizeof random, GRND_NONBLOCK) != sizeof random) {
+            random[0] = clock_wall_ns(); /* before the kernel's generator is ready: unique is enough */
+            random[1] = (uint64_t)pid;
+        }
+        snprintf(runtime_id, sizeof runtime_id, "%016llx%016llx", (unsigned long long)random[0],
+                 (unsigned long long)random[1]);
+        runtime_id_owner = pid;
+    }
+    return runtime_id;
+}
+
+void shim_import(void) {
+    if (called) return;
+    struct python_error error;
+    python_error_save(&error);
+    PyObject *module = PyImport_ImportModule("comfyui_shim");
+    if (!module) python_error_clear(); /* nearly always: it is not there */
+    python_decref(module);
+    python_error_restore(&error);
+}
+
+EXPORT int comfydd_shim_abi(void) {
+    return COMFYDD_SHIM_ABI;
+}
+
+EXPORT int comfydd_start(void) {
+    called = true;
+    return start_function ? start_function() : 0;
+}
+
+EXPORT int comfydd_set_runtime_id(const char *id) {
+    if (!id || strlen(id) != ID_DIGITS || strspn(id, HEX_DIGITS) != ID_DIGITS) return -1;
+    memcpy(runtime_id, id, sizeof runtime_id);
+    runtime_id_owner = getpid();
+    return 0;
+}
+
+EXPORT int comfydd_set_bridge(PyObject *enter, PyObject *leave, PyObject *current) {
+    return bridge_set(enter, leave, current) ? 0 : -1;
+}

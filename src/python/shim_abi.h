@@ -1,0 +1,20 @@
+/* shim_abi: the library's side of include/comfydd/shim.h, the C functions that comfyui_shim/ calls.
+ *
+ * Needs the GIL. */
+#ifndef COMFYDD_SHIM_ABI_H
+#define COMFYDD_SHIM_ABI_H
+
+/* What comfydd_start does: starts watching, returns whether the library watches. The constructor registers it in a
+ * process where the library may work; without one comfydd_start returns 0. */
+void shim_on_start(int (*start)(void));
+
+/* The runtime id of this process, 32 lower-case hex digits: ddtrace's when the shim gave one, else our own; a forked
+ * child has a new one. Valid and unchanged until the next call, or comfydd_set_runtime_id. */
+const char *shim_runtime_id(void);
+
+/* Imports comfyui_shim, for a preloaded library whose user put it on PYTHONPATH. Does nothing where it is not to be
+ * found, or has started already. Takes a third of a second where ddtrace is installed. The caller's error indicator is
+ * preserved. */
+void shim_import(void);
+
+#endif
