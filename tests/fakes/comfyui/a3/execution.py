@@ -1,5 +1,5 @@
-"""Generation A3, 2026: as A2, with an asset manager, caches asked through coroutines, and interrupts that are no
-Exceptions."""
+"""Generation A3, 2026: as A2, with an asset manager, caches asked through coroutines, and interrupts that are
+no Exceptions."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""The application around an executor: queue, worker thread, HTTP server. Each generation's main.py fills in the rest."""
+"""The application around an executor: queue, worker thread, HTTP server. The generation's main.py adds the rest."""
 
 import logging
 import os

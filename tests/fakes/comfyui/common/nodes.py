@@ -1,4 +1,4 @@
-"""The nodes of the stand-ins, with ComfyUI's node protocol. They do real work, and every way of ending badly has one."""
+"""The nodes of the stand-ins, with ComfyUI's node protocol: real work, and every way of ending badly."""
 
 import asyncio
 import hashlib
@@ -305,7 +305,7 @@ def _inner_prompt(value):
 
 
 class NestedExecutor(Node):
-    """Runs a prompt of its own with a second PromptExecutor, on its own thread where a loop runs on this one."""
+    """Runs a prompt of its own with a second PromptExecutor; `thread` where a loop runs on this one."""
 
     INPUTS = {"value": {}, "prompt_id": {}, "thread": {}}
 

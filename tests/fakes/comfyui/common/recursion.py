@@ -1,4 +1,4 @@
-"""What the recursive executors do besides executing: planning, and forgetting outputs that are out of date."""
+"""What the recursive executors do besides executing: planning, and forgetting stale outputs."""
 
 import nodes
 
@@ -15,7 +15,7 @@ def will_execute(prompt, outputs, current_item):
 
 
 def delete_if_changed(prompt, old_prompt, outputs, current_item):
-    """Drops the node's output when the node, or one before it, is not what it was. True when there is no output now."""
+    """Drops the node's output when it, or a node before it, has changed. True when there is no output now."""
     if current_item not in outputs:
         return True
     node, old = prompt[current_item], old_prompt.get(current_item)
@@ -36,6 +36,21 @@ def delete_stale(prompt, old_prompt, outputs):
         del outputs[gone]
     for node_id in prompt:
         delete_if_changed(prompt, old_prompt, outputs, node_id)
+
+
+def is_output(node):
+    return getattr(nodes.NODE_CLASS_MAPPINGS[node["class_type"]], "OUTPUT_NODE", False)
+
+
+def single_inputs(inputs, class_def, unique_id, outputs):
+    """{name: value}: before nodes were mapped over lists."""
+    arguments = {}
+    for name, value in inputs.items():
+        arguments[name] = outputs[value[0]][value[1]] if isinstance(value, list) else value
+    for name, kind in class_def.INPUT_TYPES().get("hidden", {}).items():
+        if kind == "UNIQUE_ID":
+            arguments[name] = unique_id
+    return arguments
 
 
 def input_data(inputs, class_def, unique_id, outputs):

@@ -1,4 +1,4 @@
-"""The HTTP side: a queue of prompts, their history, and the clients' events (printed, for lack of a websocket)."""
+"""The HTTP side: prompts, their history, and the clients' events (printed, for lack of a websocket)."""
 
 import json
 import sys

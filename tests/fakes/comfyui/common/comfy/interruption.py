@@ -1,4 +1,4 @@
-"""The exception of an interrupted prompt. Generations in which it is not this class bring their own copy of this file."""
+"""The exception of an interrupted prompt. Generations with another one bring a file of this name."""
 
 
 class InterruptProcessingException(Exception):

@@ -1,4 +1,4 @@
-"""The set of caches of an executor, before 2026. `ui` is apart from `outputs` in the generations before CacheEntry."""
+"""The set of caches of an executor, before 2026. `ui` is apart from `outputs` before CacheEntry came."""
 
 from comfy_execution.caches import IdCache, NullCache, SignatureCache
 

@@ -4,7 +4,7 @@ from comfy_execution.graph_utils import ExecutionBlocker, is_link
 
 
 def calls_of(input_data_all):
-    """The keyword arguments of each call of the node function; lists shorter than the longest repeat their last item."""
+    """The keyword arguments of each call of the node function; short lists repeat their last item."""
     count = max((len(values) for values in input_data_all.values()), default=1)
     return [{k: v[min(i, len(v) - 1)] for k, v in input_data_all.items()} for i in range(count)]
 
@@ -19,8 +19,8 @@ def merge(results):
 
 
 def split_returns(return_values, obj):
-    """(output, ui, has_subgraph) of what the calls of a node's function returned. With a subgraph `output` is a list of
-    (new graph or None, outputs)."""
+    """(output, ui, has_subgraph) of what the calls of a node's function returned. With a subgraph `output` is a
+    list of (new graph or None, outputs)."""
     uis, plain, subgraphs = [], [], []
     for value in return_values:
         graph = None

@@ -1,4 +1,4 @@
-"""Which node runs next: the order of ComfyUI's ExecutionList, without its way of waiting (graph.py adds that)."""
+"""Which node runs next: the order of ComfyUI's ExecutionList, without its ways of waiting."""
 
 import inspect
 
@@ -108,7 +108,7 @@ class Scheduler:
                 self._ready.add(target)
 
     def _friendliest(self, ready):
-        """Output and async nodes first, then what is one or two steps away from an output, then the oldest."""
+        """Output and async nodes first, then what is one or two steps from an output, then the oldest."""
         for node_id in ready:
             class_def = self._class_def(node_id)
             if self._is_output(node_id) or inspect.iscoroutinefunction(

@@ -1,4 +1,4 @@
-"""Stand-in for PyTorch where it is not installed (this folder is last on sys.path): what the executors use of it."""
+"""What executors use of PyTorch, where it is not installed: this folder is last on sys.path."""
 
 import contextlib
 import types

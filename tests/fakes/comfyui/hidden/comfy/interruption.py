@@ -1,0 +1,5 @@
+"""Where hiddenswitch's fork defines it."""
+
+
+class InterruptProcessingException(Exception):
+    pass
