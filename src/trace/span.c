@@ -40,12 +40,12 @@ struct span *span_start(enum flight_span_kind kind, const struct flight_trace *t
     uint32_t current = __atomic_load_n(&connection, __ATOMIC_ACQUIRE);
     struct flight *flight = __atomic_load_n(&connected, __ATOMIC_ACQUIRE);
     if (!flight) return NULL;
-    struct span *span = calloc(1, sizeof *span);
+    struct span *span = malloc(sizeof *span);
     if (!span) {
         flight_count_lost(flight);
         return NULL;
     }
-    span->connection = current;
+    *span = (struct span){.connection = current};
     span->slot = flight_take_slot(flight);
     span->data = span->slot ? &span->slot->span : &span->own;
     span->data->trace = *trace;
@@ -66,28 +66,21 @@ uint64_t span_id(const struct span *span) {
 static const char cut_mark[] = "...";
 enum { CUT_MARK = sizeof cut_mark - 1 };
 
-static void write_entry(char *at, enum tag key, enum flight_tag_type type, const void *value, size_t size,
-                        bool cut) {
-    flight_tag_write(at, (uint16_t)key, type, value, size);
-    if (cut) memcpy(at + sizeof(struct flight_tag) + size - CUT_MARK, cut_mark, CUT_MARK);
+/* Where the next entry goes: into the slot while there is room; once something went to the heap everything does, so
+ * that of a repeated key the last one stays the last. NULL without memory. */
+static char *entry_room(struct span *span, size_t room) {
+    const size_t capacity = FLIGHT_SLOT_SIZE - sizeof(struct flight_slot);
+    size_t used = span->data->tags_size;
+    if (span->slot && !span->more.capacity && room <= capacity - used) return (char *)(span->slot + 1) + used;
+    return buf_room(&span->more, room);
 }
 
-/* Into the slot while there is room; once something went to the heap everything does, so that of a repeated key the
- * last one stays the last. With `cut` the value's last bytes are replaced by the mark. */
-static void add_entry(struct span *span, enum tag key, enum flight_tag_type type, const void *value,
-                      size_t size, bool cut) {
-    const size_t capacity = FLIGHT_SLOT_SIZE - sizeof(struct flight_slot);
-    size_t room = flight_tag_room(size);
-    uint32_t used = span->data->tags_size;
-    if (span->slot && !span->more.size && room <= capacity - used) {
-        write_entry((char *)(span->slot + 1) + used, key, type, value, size, cut);
-        __atomic_store_n(&span->data->tags_size, used + (uint32_t)room, __ATOMIC_RELEASE);
-        return;
-    }
-    char *at = buf_room(&span->more, room);
-    if (!at) return;
-    write_entry(at, key, type, value, size, cut);
-    span->more.size += room;
+/* The entry is written where entry_room said: readers may see it. */
+static void entry_done(struct span *span, size_t room) {
+    if (span->more.capacity)
+        span->more.size += room;
+    else
+        __atomic_store_n(&span->data->tags_size, span->data->tags_size + (uint32_t)room, __ATOMIC_RELEASE);
 }
 
 /* The beginning of `text`, at most `limit` bytes, that does not end within a character. Text that is no UTF-8 may be
@@ -104,11 +97,21 @@ void span_text(struct span *span, enum tag key, const char *text, size_t size) {
     const size_t limit = key == TAG_ERROR_STACK ? 25000 : 5000;
     bool cut = size > limit;
     if (cut) size = whole_characters(text, limit - CUT_MARK) + CUT_MARK;
-    add_entry(span, key, FLIGHT_TEXT, text, size, cut);
+    size_t room = flight_tag_room(size);
+    char *at = entry_room(span, room);
+    if (!at) return;
+    flight_tag_write(at, (uint16_t)key, FLIGHT_TEXT, text, size);
+    if (cut) memcpy(at + sizeof(struct flight_tag) + size - CUT_MARK, cut_mark, CUT_MARK);
+    entry_done(span, room);
 }
 
 void span_number(struct span *span, enum tag key, double value) {
-    if (alive(span)) add_entry(span, key, FLIGHT_NUMBER, &value, sizeof value, false);
+    if (!alive(span)) return;
+    size_t room = flight_tag_room(sizeof value);
+    char *at = entry_room(span, room);
+    if (!at) return;
+    flight_tag_write(at, (uint16_t)key, FLIGHT_NUMBER, &value, sizeof value);
+    entry_done(span, room);
 }
 
 void span_error(struct span *span, const char *type, const char *message, const char *stack) {
