@@ -99,20 +99,25 @@ void flight_set_clean_exit(struct flight *flight);
 
 struct flight_view {
     const unsigned char *memory; /* borrowed */
-    size_t size;
     struct flight_header header; /* a checked copy */
-    const char **names;          /* owned; the key table */
+    const char **names;          /* the key table; owned, like all that follows */
     size_t name_count;
+    void *identity; /* entries, as flight_view_each passes them */
+    size_t identity_size;
+    char *name_text;
 };
 
-/* Checks a mapping of `size` bytes. 0, or -EINVAL (not a flight memory, torn, or inconsistent), -ENOTSUP (another
- * version), -ENOMEM. The memory may be written by a hostile process meanwhile: only the view's copies are trusted. */
+/* Checks a mapping of `size` bytes. 0, or -EINVAL (not a flight memory, never finished, or inconsistent), -ENOTSUP
+ * (another version), -ENOMEM; then nothing needs to be closed. The memory may be written by a hostile process
+ * meanwhile: only the view's copies are trusted. It must not shrink: the caller checks or seals the file's size. */
 int flight_view_open(struct flight_view *view, const void *memory, size_t size);
 void flight_view_close(struct flight_view *view);
 
-/* Calls `each` for every finished span still wanted (open 0) and every open one (open 1; never a left-over of a
- * finished one; waiting ones are included and say so), with checked copies valid during the call. Returns how many
- * were passed; damaged records end the ring's part. */
+/* Calls `each` for every finished span still wanted (open 0, oldest first), then for every open one (open 1; never a
+ * left-over of a finished one; waiting ones are included and say so), with checked copies valid during the call: the
+ * ids are not 0, kind, priority and rates are in range, an open span's end is 0, every entry fits, has a key below
+ * name_count and is a text or one number (others are left out). Returns how many were passed; a damaged record ends
+ * the ring's part. */
 size_t flight_view_each(const struct flight_view *view,
                         void (*each)(void *context, const struct flight_span *span, const void *tags,
                                      int open),
