@@ -14,9 +14,9 @@ release_FLAGS := -O2
 asan_FLAGS    := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 tsan_FLAGS    := -O1 -fno-omit-frame-pointer -fsanitize=thread
 VARIANT_FLAGS := $($(VARIANT)_FLAGS)
-LIB_LDFLAGS   := -shared -Wl,-z,defs -Wl,-z,lazy -Wl,-z,relro -Wl,-Bsymbolic-functions -Wl,--exclude-libs,ALL \
+LIB_LDFLAGS   := -shared -Wl,-z,defs -Wl,-z,lazy -Wl,-z,relro -Wl,-z,text -Wl,-Bsymbolic-functions -Wl,--exclude-libs,ALL \
                  -Wl,--version-script=src/exports.map -Wl,--as-needed
-STATIC_LIBS   := -l:libmsgpackc.a -l:libjansson.a
+STATIC_LIBS   := -l:libmsgpackc.a $(BUILD)/libjansson.a
 
 SOURCES  := $(sort $(wildcard src/*.c src/base/*.c src/host/*.c src/trace/*.c src/export/*.c src/python/*.c src/comfy/*.c))
 OBJECTS  := $(SOURCES:src/%.c=$(BUILD)/%.o)
@@ -36,7 +36,13 @@ all: build/libcomfydd.so ## build the library
 build/libcomfydd.so: build/release/libcomfydd.so
 	cp $< $@.new && mv $@.new $@
 
-$(BUILD)/libcomfydd.so: $(OBJECTS) src/exports.map
+# Distributions build libjansson.a for programs: its one direct reference to a variable of libc's (stdin, in a function
+# that is not used here) would make our code pages writable at load time. It is turned to one of our own.
+$(BUILD)/libjansson.a:
+	@mkdir -p $(@D)
+	objcopy --redefine-sym stdin=comfydd_no_stdin $$($(CC) -print-file-name=libjansson.a) $@
+
+$(BUILD)/libcomfydd.so: $(OBJECTS) $(BUILD)/libjansson.a src/exports.map
 	$(CC) $(VARIANT_FLAGS) $(LIB_LDFLAGS) $(LDFLAGS) -o $@ $(OBJECTS) $(STATIC_LIBS) -pthread
 
 $(BUILD)/%.o: src/%.c
@@ -50,8 +56,8 @@ $(BUILD)/unit/%.o: tests/unit/%.c
 $(ARCHIVE): $(TESTABLE)
 	rm -f $@ && $(AR) rcs $@ $^
 
-$(BUILD)/unit/test_%: $(BUILD)/unit/test_%.o $(UNIT_AID) $(ARCHIVE)
-	$(CC) $(VARIANT_FLAGS) $(LDFLAGS) -o $@ $^ $(STATIC_LIBS) -lcmocka -pthread -lm
+$(BUILD)/unit/test_%: $(BUILD)/unit/test_%.o $(UNIT_AID) $(ARCHIVE) $(BUILD)/libjansson.a
+	$(CC) $(VARIANT_FLAGS) $(LDFLAGS) -o $@ $(filter-out %/libjansson.a,$^) $(STATIC_LIBS) -lcmocka -pthread -lm
 
 unit: $(UNIT) ## unit tests of this VARIANT
 	scripts/run-unit $(UNIT)

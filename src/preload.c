@@ -13,18 +13,21 @@
 #include "identity.h"
 #include "python/bootstrap.h"
 #include "python/discovery.h"
+#include "python/shim_abi.h"
 #include "trace/ids.h"
 #include "trace/sampler.h"
 #include "trace/span.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #define FLUSH_MS 2000
 
 static struct flight *flight; /* owned: this process's, or in a forked child still the parent's */
+static bool watching;         /* begin succeeded: executors will be found */
 static pid_t owner;           /* the process whose spans `flight` holds; 0 before the first workflow */
 
 /* ---- exit and exec ---- */
@@ -92,13 +95,21 @@ static void begin(void) {
     if (!config()->enabled || !config()->trace_enabled || !python_init()) return;
     pthread_atfork(NULL, NULL, forked);
     executor_init(start_tracing);
-    if (!discovery_start(executor_module_found))
-        log_line("Python's import system cannot be watched; nothing is traced");
+    watching = discovery_start(executor_module_found);
+    if (!watching) log_line("Python's import system cannot be watched; nothing is traced");
+}
+
+/* comfydd_start: the shim has loaded the library, or wants to know whether a preloaded one is at work. */
+static int start_by_shim(void) {
+    bootstrap_now();
+    return watching;
 }
 
 /* ---- loading ---- */
 
 __attribute__((constructor)) static void load(void) {
     hooks_libc_resolve();
-    if (gate_is_open()) bootstrap_arm(begin);
+    if (!gate_is_open()) return;
+    bootstrap_arm(begin);
+    shim_on_start(start_by_shim);
 }

@@ -16,7 +16,6 @@
 static int (*start_function)(void);
 static char runtime_id[ID_DIGITS + 1];
 static pid_t runtime_id_owner; /* the process that runtime_id is of; 0: none yet */
-static bool called;            /* Python's half is there */
 
 void shim_on_start(int (*start)(void)) {
     start_function = start;
@@ -37,22 +36,11 @@ const char *shim_runtime_id(void) {
     return runtime_id;
 }
 
-void shim_import(void) {
-    if (called) return;
-    struct python_error error;
-    python_error_save(&error);
-    PyObject *module = PyImport_ImportModule("comfyui_shim");
-    if (!module) python_error_clear(); /* nearly always: it is not there */
-    python_decref(module);
-    python_error_restore(&error);
-}
-
 EXPORT int comfydd_shim_abi(void) {
     return COMFYDD_SHIM_ABI;
 }
 
 EXPORT int comfydd_start(void) {
-    called = true;
     return start_function ? start_function() : 0;
 }
 

@@ -12,9 +12,4 @@ void shim_on_start(int (*start)(void));
  * child has a new one. Valid and unchanged until the next call, or comfydd_set_runtime_id. */
 const char *shim_runtime_id(void);
 
-/* Imports comfyui_shim, for a preloaded library whose user put it on PYTHONPATH. Does nothing where it is not to be
- * found, or has started already. Takes a third of a second where ddtrace is installed. The caller's error indicator is
- * preserved. */
-void shim_import(void);
-
 #endif

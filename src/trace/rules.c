@@ -7,6 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What libjansson.a's stdin has become (Makefile says why). Never read: nothing here loads JSON from a file. */
+extern void *comfydd_no_stdin;
+void *comfydd_no_stdin;
+
 struct rules {
     json_t *document; /* owned: the patterns' texts */
     size_t count;
