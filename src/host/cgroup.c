@@ -51,6 +51,26 @@ static char *memory_path(char *text, const struct cgroup_files **files) {
     return found;
 }
 
+/* Our own group's directory: its length, or -1 when unknown. *mount_length: the part that is the mount. */
+static int find_directory(const char *root, char *directory, size_t size, int *mount_length,
+                          const struct cgroup_files **files) {
+    char path[512], text[8192];
+    snprintf(path, sizeof path, "%s/proc/self/cgroup", root);
+    if (file_read(path, text, sizeof text) <= 0) return -1;
+    const char *group = memory_path(text, files);
+    if (!group) return -1;
+    if (strcmp(group, "/") == 0) group = "";
+    *mount_length = snprintf(directory, size, "%s%s", root, (*files)->mount);
+    int length = snprintf(directory, size, "%s%s%s", root, (*files)->mount, group);
+    return length >= 0 && (size_t)length < size ? length : -1;
+}
+
+bool cgroup_directory(const char *root, char *directory, size_t size) {
+    const struct cgroup_files *files;
+    int mount_length;
+    return find_directory(root, directory, size, &mount_length, &files) >= 0;
+}
+
 /* Reads a file of the group whose directory is the first `length` bytes. */
 static ssize_t read_group_file(const struct cgroup *cgroup, size_t length, const char *name, char *text,
                                size_t capacity) {
@@ -60,17 +80,12 @@ static ssize_t read_group_file(const struct cgroup *cgroup, size_t length, const
 }
 
 void cgroup_find(struct cgroup *cgroup, const char *root) {
-    char path[512], text[8192];
+    char text[64];
+    int mount_length;
     memset(cgroup, 0, sizeof *cgroup);
-    snprintf(path, sizeof path, "%s/proc/self/cgroup", root);
-    if (file_read(path, text, sizeof text) <= 0) return;
-    const char *group = memory_path(text, &cgroup->files);
-    if (!group) return;
-    if (strcmp(group, "/") == 0) group = "";
-    int mount_length = snprintf(NULL, 0, "%s%s", root, cgroup->files->mount);
     int length =
-        snprintf(cgroup->directory, sizeof cgroup->directory, "%s%s%s", root, cgroup->files->mount, group);
-    if (length < 0 || (size_t)length >= sizeof cgroup->directory) return;
+        find_directory(root, cgroup->directory, sizeof cgroup->directory, &mount_length, &cgroup->files);
+    if (length < 0) return;
     /* From our group to the root. In a container the path may be the host's, of which only the last level, or nothing,
      * is mounted here: directories that do not exist just have no limit. */
     for (int end = length; end >= mount_length && cgroup->count < CGROUP_LEVELS; end--) {

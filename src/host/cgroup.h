@@ -1,4 +1,4 @@
-/* cgroup: how much memory the control groups of this process still allow.
+/* cgroup: the control groups of this process, and how much memory they still allow.
  *
  * All differences between cgroup v1 and v2 are in cgroup.c. The hierarchy is expected where every distribution and
  * container runtime mounts it: /sys/fs/cgroup (v2), /sys/fs/cgroup/memory (v1). No allocation, no state but the
@@ -6,6 +6,7 @@
 #ifndef COMFYDD_CGROUP_H
 #define COMFYDD_CGROUP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,5 +31,8 @@ void cgroup_find(struct cgroup *cgroup, const char *root);
 /* Bytes that may still be allocated before one of the limits is reached, page cache that the kernel can drop counted as
  * free; CGROUP_NO_LIMIT without limits. */
 uint64_t cgroup_headroom(const struct cgroup *cgroup);
+
+/* Writes the path of our own group's directory. False when there is none, or no room for it. */
+bool cgroup_directory(const char *root, char *directory, size_t size);
 
 #endif
