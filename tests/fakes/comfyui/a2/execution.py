@@ -1,4 +1,4 @@
-"""Generation A2, from 2025-10-30 (0.3.68): async, `ui_outputs`, cache entries, optionally no caching at all."""
+"""Generation A2, from 2025-10-30 (0.3.68): async, `ui_outputs`, cache entries, optionally no caching."""
 
 import asyncio
 import logging

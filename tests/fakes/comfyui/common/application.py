@@ -1,4 +1,5 @@
-"""The application around an executor: queue, worker thread, HTTP server. The generation's main.py adds the rest."""
+"""The application around an executor: queue, worker thread, HTTP server. The generation's main.py adds the
+rest."""
 
 import logging
 import os
@@ -86,7 +87,9 @@ def run_here(prompt, prompt_id, extra_data):
 
 
 def main(generation):
+    """--port N: where to listen, else on a free port."""
+    port = int(sys.argv[sys.argv.index("--port") + 1]) if "--port" in sys.argv else 0
     configure(generation)
     application = Application(generation)
     application.worker.start()
-    http.serve(application)
+    http.serve(application, port)

@@ -1,7 +1,6 @@
 """The HTTP side: prompts, their history, and the clients' events (printed, for lack of a websocket)."""
 
 import json
-import sys
 import threading
 import time
 import uuid
@@ -32,7 +31,8 @@ class PromptServer:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """POST /prompt /interrupt /shutdown; GET /history/ID and /signal/NAME wait for `?wait=SECONDS`."""
+    """POST /prompt, /interrupt, /shutdown; GET /queue, /object_info, /history/ID and /signal/NAME. The last
+    two wait for what is asked when the query says `wait=SECONDS`."""
 
     protocol_version = "HTTP/1.1"
 
@@ -52,30 +52,34 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         url = urlsplit(self.path)
         deadline = time.monotonic() + float(parse_qs(url.query).get("wait", ["0"])[0])
-        _, kind, name = url.path.split("/", 2)
-        if kind == "signal":
-            self._reply(
-                200 if self.server.application.signals.wait(name, deadline - time.monotonic()) else 504, {}
-            )
-        elif kind == "history":
-            self._history(name, deadline)
+        kind, _, name = url.path[1:].partition("/")
+        if kind == "history":
+            self._reply(200, self._history(name, deadline))
+        elif kind == "signal":
+            came = self.server.application.signals.wait(name, deadline - time.monotonic())
+            self._reply(200 if came else 504, {})
+        elif kind == "queue":
+            self._reply(200, {})
+        elif kind == "object_info":
+            self._reply(200, {name: {} for name in nodes.NODE_CLASS_MAPPINGS})
         else:
             self._reply(404, {})
 
     def _queue(self, body):
         prompt, prompt_id = body["prompt"], body.get("prompt_id") or str(uuid.uuid4())
-        self.server.application.enqueue(prompt, prompt_id, body.get("extra_data", {}))
+        extra_data = body.get("extra_data", {})
+        if "client_id" in body:
+            extra_data["client_id"] = body["client_id"]
+        self.server.application.enqueue(prompt, prompt_id, extra_data)
         return {"prompt_id": prompt_id}
 
     def _history(self, prompt_id, deadline):
-        """{} when the worker thread died over the prompt, or the time is up."""
+        """{prompt_id: entry}; empty when there is none by the deadline, or the worker thread died."""
         queue, worker = self.server.application.queue, self.server.application.worker
         with queue.history_changed:
             while prompt_id not in queue.history and worker.is_alive() and time.monotonic() < deadline:
                 queue.history_changed.wait(LIVENESS_CHECK_S)  # a dead worker notifies nobody
-            found = {prompt_id: queue.history[prompt_id]} if prompt_id in queue.history else {}
-            text = dict(found, worker_alive=worker.is_alive())
-        self._reply(200, text)
+            return {prompt_id: queue.history[prompt_id]} if prompt_id in queue.history else {}
 
     def _reply(self, status, value):
         body = json.dumps(value, default=str).encode()
@@ -89,12 +93,14 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-def serve(application):
-    """Until POST /shutdown. Prints the port it got."""
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+def serve(application, port=0):
+    """Until POST /shutdown or Ctrl-C. Port 0: a free one. Prints which."""
+    http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     http.daemon_threads = True
     http.application = application
     print("listening on port %d" % http.server_address[1], flush=True)
-    http.serve_forever(poll_interval=0.05)
+    try:
+        http.serve_forever(poll_interval=0.05)
+    except KeyboardInterrupt:
+        print("stopped", flush=True)
     http.server_close()
-    sys.stdout.flush()

@@ -1,4 +1,5 @@
-"""Generation R2, 2023-05-13 to 2023-05-25: prompt ids and requested outputs reach the executor; errors are raised."""
+"""Generation R2, 2023-05-13 to 2023-05-25: prompt ids and requested outputs reach the executor; errors are
+still raised."""
 
 import copy
 import traceback

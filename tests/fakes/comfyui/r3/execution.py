@@ -1,4 +1,5 @@
-"""Generation R3, 2023-05-25 to 2023-06-29: failures are returned, and nothing on the executor tells how it went."""
+"""Generation R3, 2023-05-25 to 2023-06-29: failures are returned, and nothing on the executor tells how it
+went."""
 
 import copy
 import sys

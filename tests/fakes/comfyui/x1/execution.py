@@ -1,4 +1,5 @@
-"""Generation X1, 2024-08-15 to 2025-07-10: the inverted model, sync: a queue of nodes, lazy inputs, subgraphs."""
+"""Generation X1, 2024-08-15 to 2025-07-10: the inverted model, sync: a queue of nodes, lazy inputs,
+subgraphs."""
 
 import logging
 import sys

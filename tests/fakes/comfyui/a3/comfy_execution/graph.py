@@ -1,4 +1,5 @@
-"""comfy_execution.graph of 2026: nodes can be overridden, the output cache has a local side for sync callers."""
+"""comfy_execution.graph of 2026: nodes can be overridden, the output cache has a local side for sync
+callers."""
 
 from comfy_execution import dynprompt, execution_list
 from comfy_execution.graph_utils import ExecutionBlocker, is_link  # noqa: F401

@@ -4,8 +4,8 @@ from comfy_execution.graph_utils import is_link
 
 
 def input_data(inputs, class_def, unique_id, output_of):
-    """({name: values}, missing keys). `output_of(node_id)` is a node's list of output columns, or None without
-    one: the input is missing then, because it is lazy."""
+    """({name: values}, missing keys). `output_of(node_id)` is a node's list of output columns, or None
+    without one: the input is missing then, because it is lazy."""
     input_data_all, missing_keys = {}, {}
     for name, value in inputs.items():
         if not is_link(value):

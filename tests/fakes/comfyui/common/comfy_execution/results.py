@@ -19,8 +19,8 @@ def merge(results):
 
 
 def split_returns(return_values, obj):
-    """(output, ui, has_subgraph) of what the calls of a node's function returned. With a subgraph `output` is a
-    list of (new graph or None, outputs)."""
+    """(output, ui, has_subgraph) of what the calls of a node's function returned. With a subgraph `output` is
+    a list of (new graph or None, outputs)."""
     uis, plain, subgraphs = [], [], []
     for value in return_values:
         graph = None

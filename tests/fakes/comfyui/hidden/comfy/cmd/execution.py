@@ -1,5 +1,5 @@
-"""hiddenswitch/ComfyUI in 2025 and 2026: A2's body as `_execute`, under an `execute` that calls it `node_id`, results as
-named tuples, and a PromptExecutor whose `execute` the application never calls."""
+"""hiddenswitch/ComfyUI in 2025 and 2026: A2's body as `_execute`, under an `execute` that calls it `node_id`,
+results as named tuples, and a PromptExecutor whose `execute` the application never calls."""
 
 import asyncio
 import logging
