@@ -13,6 +13,7 @@ OUR_CFLAGS   := -std=c11 -g -fPIC -fvisibility=hidden -fno-semantic-interpositio
 release_FLAGS := -O2
 asan_FLAGS    := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 tsan_FLAGS    := -O1 -fno-omit-frame-pointer -fsanitize=thread
+fuzz_FLAGS    := -O1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 VARIANT_FLAGS := $($(VARIANT)_FLAGS)
 LIB_LDFLAGS   := -shared -Wl,-z,defs -Wl,-z,lazy -Wl,-z,relro -Wl,-z,text -Wl,-Bsymbolic-functions -Wl,--exclude-libs,ALL \
                  -Wl,--version-script=src/exports.map -Wl,--as-needed
@@ -25,10 +26,11 @@ TESTABLE := $(filter-out $(BUILD)/preload.o $(BUILD)/hooks_libc.o,$(OBJECTS))
 ARCHIVE  := $(BUILD)/libcomfydd.a
 UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 UNIT_AID := $(patsubst tests/unit/%.c,$(BUILD)/unit/%.o,$(filter-out tests/unit/test_%.c,$(wildcard tests/unit/*.c)))
+FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 VENV     := build/venv/ready
 
-.PHONY: all check unit asan tsan integration fuzz bench demo lint format install clean help
+.PHONY: all check unit asan tsan integration fuzz fuzzers bench demo lint format install clean help
 .SECONDARY:
 
 all: build/libcomfydd.so ## build the library
@@ -79,6 +81,13 @@ $(VENV): tests/requirements.txt
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install -qq --disable-pip-version-check -r $<
 	touch $@
+
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(VARIANT_FLAGS) $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ \
+	    $(STATIC_LIBS) -pthread -lm
+
+fuzzers: $(FUZZERS) # with VARIANT=fuzz and a CC that has libFuzzer
 
 fuzz: ## run every fuzzer for FUZZ_SECONDS (default 20)
 	scripts/fuzz
