@@ -56,9 +56,10 @@ static void the_tightest_parent_decides(void **state) {
     v2_group("/kubepods.slice/kubepods-pod1.slice/cri-1.scope", -1, 600, 0);
     v2_group("/kubepods.slice/kubepods-pod1.slice", 800, 700, 50);
     v2_group("/kubepods.slice", 4000, 3950, 20);
+    v2_group("", 9000, 5000, 0);
     struct cgroup cgroup;
     cgroup_find(&cgroup, root);
-    assert_int_equal(cgroup.count, 2);
+    assert_int_equal(cgroup.count, 3);
     assert_int_equal(cgroup_headroom(&cgroup), 70 * MiB);
 }
 

@@ -180,6 +180,8 @@ static void the_default_socket_is_used_only_when_nothing_is_set(void **state) {
     assert_string_equal(config()->agent_url, "http://localhost:9126");
     SILENT(LOAD("COMFYDD_AGENT_SOCKET", path, "DD_TRACE_AGENT_URL", "http://agent"));
     assert_string_equal(config()->agent_url, "http://agent");
+    SILENT(LOAD("COMFYDD_AGENT_SOCKET", ".")); /* there, but no absolute path */
+    assert_string_equal(config()->agent_url, "http://localhost:8126");
     unlink(path);
     SILENT(LOAD("COMFYDD_AGENT_SOCKET", path));
     assert_string_equal(config()->agent_url, "http://localhost:8126");
