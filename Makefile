@@ -82,10 +82,10 @@ $(VENV): tests/requirements.txt
 	$(@D)/bin/python -m pip install -qq --disable-pip-version-check -r $<
 	touch $@
 
-$(BUILD)/fuzz/%: tests/fuzz/%.c $(ARCHIVE)
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(ARCHIVE) $(BUILD)/libjansson.a
 	@mkdir -p $(@D)
-	$(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(VARIANT_FLAGS) $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ \
-	    $(STATIC_LIBS) -pthread -lm
+	$(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(VARIANT_FLAGS) $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ \
+	    $< $(ARCHIVE) $(STATIC_LIBS) -pthread -lm
 
 fuzzers: $(FUZZERS) # with VARIANT=fuzz and a CC that has libFuzzer
 
