@@ -3,11 +3,16 @@
 #include "unit.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -168,6 +173,54 @@ static void a_file_size_limit_is_not_hit(void **state) {
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
+}
+
+static int descriptors(void) {
+    int count = 0;
+    for (int fd = 0; fd < 64; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
+    return count;
+}
+
+/* Creates one where the kernel answers `number` with `error`, in a child; says whether that worked. */
+static bool created_without(int number, int error) {
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)number, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)error),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = sizeof filter / sizeof *filter, .filter = filter};
+    enum { CREATED, REFUSED, BROKEN };
+    pid_t child = fork();
+    if (!child) {
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+            _exit(BROKEN);
+        int before = descriptors();
+        struct flight *flight = flight_create(NULL, 0);
+        if (descriptors() != before) _exit(BROKEN);
+        if (!flight) _exit(REFUSED);
+        _exit(append(flight, 1, 0) ? CREATED : BROKEN);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_not_equal(WEXITSTATUS(status), BROKEN);
+    return WEXITSTATUS(status) == CREATED;
+}
+
+static void a_kernel_without_memfd_does_too(void **state) {
+    (void)state;
+    assert_true(created_without(SYS_memfd_create, ENOSYS));
+    assert_true(created_without(SYS_memfd_create, EPERM)); /* as container runtimes answer */
+    assert_false(created_without(SYS_memfd_create, ENFILE));
+}
+
+/* Pages that cannot be reserved now would be a SIGBUS later. */
+static void without_memory_to_reserve_there_is_no_mapping(void **state) {
+    (void)state;
+    assert_false(created_without(SYS_fallocate, ENOSPC));
+    assert_false(created_without(SYS_mmap, ENOMEM));
 }
 
 static void an_identity_that_is_too_large_is_refused(void **state) {
@@ -448,6 +501,8 @@ int main(void) {
         cmocka_unit_test(only_pages_in_use_are_resident),
         cmocka_unit_test(without_descriptors_there_is_no_mapping),
         cmocka_unit_test(a_file_size_limit_is_not_hit),
+        cmocka_unit_test(a_kernel_without_memfd_does_too),
+        cmocka_unit_test(without_memory_to_reserve_there_is_no_mapping),
         cmocka_unit_test(an_identity_that_is_too_large_is_refused),
         cmocka_unit_test(records_come_out_in_order_and_are_settled_once),
         cmocka_unit_test(the_ring_wraps_with_padding_at_every_offset),
