@@ -3,11 +3,8 @@
 With it, comfydd needs no LD_PRELOAD, and works together with ddtrace where that is installed: spans that ddtrace makes
 inside a node become children of the node's span, and runtime metrics and the profiler run for the same process.
 
-Two ways to make it active, both with and without LD_PRELOAD=libcomfydd.so:
-
-    link or copy this folder into ComfyUI's custom_nodes/     ComfyUI runs prestartup_script.py early
-    put the folder that contains it on PYTHONPATH             a preloaded libcomfydd.so imports it once it has found
-                                                              the executor; without a preload: import it yourself
+Link or copy this folder into ComfyUI's custom_nodes/: ComfyUI runs prestartup_script.py early. It works with and without
+LD_PRELOAD=libcomfydd.so.
 
 Limit: ddtrace does not carry its context into a plain threading.Thread, so spans made there start traces of their own
 (pools, asyncio tasks and to_thread are followed).
