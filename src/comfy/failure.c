@@ -61,7 +61,9 @@ static char *stack_of_details(PyObject *details, const struct failure *failure) 
     if (lines && PySequence_Size(lines) > 0) {
         buf_string(&text, "Traceback (most recent call last):\n");
         append_lines(&text, lines);
-        buf_string(&text, failure->type);
+        static const char builtins[] = "builtins."; /* which Python leaves out */
+        size_t skip = strncmp(failure->type, builtins, sizeof builtins - 1) == 0 ? sizeof builtins - 1 : 0;
+        buf_string(&text, failure->type + skip);
         if (failure->message) {
             buf_string(&text, ": ");
             buf_string(&text, failure->message);
