@@ -225,7 +225,7 @@ static void take_own_tag(void *context, const char *name, const char *value) {
 static void load_setting(struct loader *loader, const struct setting *row) {
     const char *name = row->name;
     const char *value = variable(loader, name);
-    if (!value && row->otel) {
+    if (!value && *row->otel) {
         name = row->otel;
         value = variable(loader, name);
         if (value) value = from_otel(loader, name, value);

@@ -12,14 +12,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <sys/types.h>
 #include <unistd.h>
 
 #define EXPORT __attribute__((visibility("default")))
 
 static int (*real_open64)(const char *, int, ...);
-static FILE *(*real_fopen64)(const char *, const char *);
 static int (*real_execve)(const char *, char *const[], char *const[]);
 static int (*real_execv)(const char *, char *const[]);
 
@@ -27,7 +25,6 @@ static int (*real_execv)(const char *, char *const[]);
  * ever. */
 void hooks_libc_resolve(void) {
     *(void **)&real_open64 = dlsym(RTLD_NEXT, "open64");
-    *(void **)&real_fopen64 = dlsym(RTLD_NEXT, "fopen64");
     *(void **)&real_execve = dlsym(RTLD_NEXT, "execve");
     *(void **)&real_execv = dlsym(RTLD_NEXT, "execv");
 }
@@ -48,14 +45,6 @@ EXPORT int open64(const char *path, int flags, ...) {
     if (RESOLVED(real_open64)) return real_open64(path, flags, mode);
     errno = ENOSYS;
     return -1;
-}
-
-EXPORT FILE *fopen64(const char *path, const char *mode);
-EXPORT FILE *fopen64(const char *path, const char *mode) {
-    bootstrap_file_opened(path);
-    if (RESOLVED(real_fopen64)) return real_fopen64(path, mode);
-    errno = ENOSYS;
-    return NULL;
 }
 
 EXPORT int execve(const char *path, char *const arguments[], char *const environment[]);

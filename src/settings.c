@@ -205,14 +205,14 @@ const char *settings_expected(const struct setting *row, char *text, size_t size
 }
 
 const char *settings_default(const struct setting *row) {
-    return row->initial ? row->initial : row->shown ? row->shown : "none";
+    return *row->initial ? row->initial : *row->shown ? row->shown : "none";
 }
 
 void settings_defaults(struct config *config) {
     memset(config, 0, sizeof *config);
     for (size_t i = 0; i < settings_count; i++) {
         const struct setting *row = &settings[i];
-        if (row->initial)
+        if (*row->initial)
             settings_set(config, row, row->initial);
         else if (row->type == SETTING_NUMBER)
             *(double *)((char *)config + row->field) = -1;
@@ -226,11 +226,11 @@ void settings_print_markdown(FILE *out) {
     fprintf(out, "| Variable | Default | Meaning | Read by |\n|---|---|---|---|\n");
     for (const struct setting *row = settings; row < settings + settings_count; row++) {
         fprintf(out, "| `%s`", row->name);
-        if (row->otel) fprintf(out, ", else `%s`", row->otel);
-        if (row->initial)
+        if (*row->otel) fprintf(out, ", else `%s`", row->otel);
+        if (*row->initial)
             fprintf(out, " | `%s`", row->initial);
         else
-            fprintf(out, " | %s", row->shown ? row->shown : "unset");
+            fprintf(out, " | %s", *row->shown ? row->shown : "unset");
         fprintf(out, " | %s | %s |\n", row->doc, readers[row->readers]);
     }
 }

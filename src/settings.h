@@ -24,16 +24,18 @@ enum setting_type {
 
 enum setting_readers { BY_COMFYDD = 1, BY_DDTRACE = 2 };
 
+/* Texts are arrays, not pointers: a pointer in a table is a relocation, which every child process would pay for when it
+ * loads the library. An empty text stands for none. */
 struct setting {
-    const char *name;
+    char name[56];
     enum setting_type type;
-    size_t field;        /* offset in struct config */
-    const char *initial; /* the default as one would write it, or NULL */
-    const char *shown;   /* the default in README's words, where `initial` does not tell it */
+    size_t field;     /* offset in struct config */
+    char initial[32]; /* the default as one would write it */
+    char shown[40];   /* the default in README's words, where `initial` does not tell it */
     double least, most;
-    const char *otel; /* OpenTelemetry's variable, read when this one is not set, or NULL */
+    char otel[32];    /* OpenTelemetry's variable, read when this one is not set */
     unsigned readers; /* enum setting_readers, or-ed */
-    const char *doc;  /* one sentence of Markdown */
+    char doc[104];    /* one sentence of Markdown */
 };
 
 extern const struct setting settings[];

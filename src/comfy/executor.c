@@ -466,9 +466,8 @@ static void say_instrumented(PyObject *module, const struct generation *generati
     if (digits >= sizeof version) digits = sizeof version - 1;
     memcpy(version, Py_GetVersion(), digits);
     version[digits] = '\0';
-    if (config()->startup_logs)
-        log_once("Per-node execution instrumented (%s, generation %s, Python %s, %s)", file, generation->name,
-                 version, watch_mechanism());
+    log_once("Per-node execution instrumented (%s, generation %s, Python %s, %s)", file, generation->name,
+             version, watch_mechanism());
     log_debug("watching %s, generation %s", file, generation->name);
 }
 

@@ -101,8 +101,8 @@ static bool fits(const struct generation *generation, PyObject *module, PyObject
     PyObject *prompt = original_function(executor, generation->prompt_method);
     if (node && prompt && has_parameter(node, "server", 0) && has_parameter(node, "current_item", -1) &&
         has_parameter(prompt, "self", 0) && has_parameter(prompt, "extra_data", -1) &&
-        (!generation->parameter || has_parameter(node, generation->parameter, -1)) &&
-        (!generation->method || has_method(executor, generation->method))) {
+        (!*generation->parameter || has_parameter(node, generation->parameter, -1)) &&
+        (!*generation->method || has_method(executor, generation->method))) {
         *match = (struct generation_match){generation, node, prompt};
         return true;
     }

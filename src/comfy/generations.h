@@ -11,16 +11,15 @@
 
 #include <stdbool.h>
 
-struct generation {
-    const char *name;          /* as in docs/generations.md */
-    const char *function;      /* module-level function that executes one node; first parameter `server` */
-    const char *parameter;     /* a parameter that came with this generation, NULL for none */
-    const char *method;        /* a PromptExecutor method that came with it, NULL for none */
-    const char *prompt_method; /* the PromptExecutor method whose call is one workflow */
+struct generation { /* arrays, not pointers: see struct setting; an empty text stands for none */
+    char name[16];
+    char function[24];      /* module-level function that executes one node; first parameter `server` */
+    char parameter[24];     /* a parameter that came with this generation */
+    char method[24];        /* a PromptExecutor method that came with it */
+    char prompt_method[16]; /* the PromptExecutor method whose call is one workflow */
     bool
         recursive; /* a node's call contains those of its inputs; `outputs` and `prompt` are dicts by node id */
-    bool
-        raises; /* node errors leave the function as exceptions (where both happen, the result is looked at too) */
+    bool raises;   /* node errors leave the function as exceptions (the result is looked at too) */
 };
 
 /* What of a module is to be watched. */

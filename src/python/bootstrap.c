@@ -37,7 +37,7 @@ static void with_python(void (*work)(void)) {
     PyGILState_Release(gil);
 }
 
-static void main_interpreter_file_opened(void) {
+static void candidate_opened(void) {
     if (PyInterpreterState_Get() == PyInterpreterState_Main()) discovery_file_opened();
 }
 
@@ -46,7 +46,9 @@ void bootstrap_file_opened(const char *path) {
     if (current == IDLE || (current == BEGUN && !discovery_is_candidate(path))) return;
     int saved_errno = errno;
     /* Only a thread Python knows: another one's PyGILState_Ensure would make a thread state, or wait. */
-    if (Py_IsInitialized() && PyGILState_GetThisThreadState())
-        with_python(current == ARMED ? bootstrap_now : main_interpreter_file_opened);
+    if (Py_IsInitialized() && PyGILState_GetThisThreadState()) {
+        if (current == ARMED) with_python(bootstrap_now);
+        if (bootstrap_begun() && discovery_is_candidate(path)) with_python(candidate_opened);
+    }
     errno = saved_errno;
 }

@@ -216,7 +216,7 @@ static bool somebody_profiles(void) {
 }
 
 void discovery_file_opened(void) {
-    if (awaited_module) return;
+    if (awaited_module || !finder) return;
     PyObject *module = module_being_executed();
     PyErr_Clear();
     if (!module) return;
