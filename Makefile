@@ -15,7 +15,7 @@ asan_FLAGS    := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-s
 tsan_FLAGS    := -O1 -fno-omit-frame-pointer -fsanitize=thread
 fuzz_FLAGS    := -O1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 VARIANT_FLAGS := $($(VARIANT)_FLAGS)
-LIB_LDFLAGS   := -shared -Wl,-z,defs -Wl,-z,lazy -Wl,-z,relro -Wl,-z,text -Wl,-Bsymbolic-functions -Wl,--exclude-libs,ALL \
+LIB_LDFLAGS   := -shared -nostartfiles -Wl,-z,defs -Wl,-z,lazy -Wl,-z,relro -Wl,-z,text -Wl,-Bsymbolic-functions -Wl,--exclude-libs,ALL \
                  -Wl,--version-script=src/exports.map -Wl,--as-needed
 STATIC_LIBS   := -l:libmsgpackc.a $(BUILD)/libjansson.a
 

@@ -107,6 +107,12 @@ static int start_by_shim(void) {
 
 /* ---- loading ---- */
 
+/* The library is linked without the compiler's start files, whose references to symbols that nearly nobody defines cost
+ * every child process three fruitless searches. This is what atexit and pthread_atfork want of them: an address that
+ * stands for this library. */
+extern void *__dso_handle __attribute__((visibility("hidden")));
+void *__dso_handle = &__dso_handle;
+
 __attribute__((constructor)) static void load(void) {
     hooks_libc_resolve();
     if (!gate_is_open()) return;

@@ -107,6 +107,10 @@ static void free_workflow(struct workflow *workflow) {
 }
 
 void workflow_abandon(struct workflow *workflow) {
+    for (size_t i = 0; i < workflow->chain_count; i++)
+        for (struct node *node = workflow->chains[i]; node; node = node->next)
+            workflow_node_discard(node);
+    span_discard(workflow->span);
     free_workflow(workflow);
 }
 

@@ -64,7 +64,8 @@ struct workflow *workflow_create(const struct workflow_start *start, const struc
  * error when a failure is recorded, interrupted when that was an interrupt, else success. */
 void workflow_finish(struct workflow *workflow, const char *status, uint64_t mono_ns);
 
-/* Frees the memory, touching no span: in a forked child, where the spans are the parent's. */
+/* Discards all of it: in a forked child, where the spans are the parent's (span_disconnect has been called, so the
+ * parent's memory stays as it is). */
 void workflow_abandon(struct workflow *workflow);
 
 /* Remembers the first failure; takes over its texts (later ones are freed). */
