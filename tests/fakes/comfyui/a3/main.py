@@ -36,7 +36,9 @@ def prompt_worker(q, server_instance, asset_manager=None):
             server_instance.send_sync("executing", message, server_instance.client_id)
 
 
-GENERATION = application.Generation(create_executor, run, prompt_worker, item_length=6, sets_create_time=True)
+GENERATION = application.Generation(
+    execution, create_executor, run, prompt_worker, item_length=6, sets_create_time=True
+)
 
 if __name__ == "__main__":
     application.main(GENERATION)

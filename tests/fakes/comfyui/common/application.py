@@ -6,10 +6,12 @@ import os
 import sys
 import threading
 import time
+from types import ModuleType
 from typing import Callable, NamedTuple
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "stubs"))
 
+import log_calls
 import nodes
 import server as http
 from prompt_queue import PromptQueue
@@ -18,6 +20,7 @@ from prompt_queue import PromptQueue
 class Generation(NamedTuple):
     """What differs between generations outside of the executor."""
 
+    execution: ModuleType  # the executor's module
     create_executor: Callable  # (server) -> PromptExecutor
     run: Callable  # (executor, queue item): runs a prompt to its end
     prompt_worker: Callable  # (queue, server): the worker thread
@@ -25,24 +28,6 @@ class Generation(NamedTuple):
     sets_create_time: bool = False  # the server puts extra_data["create_time"]
 
 
-class Signals:
-    """Names that nodes set and tests wait for."""
-
-    def __init__(self):
-        self._changed = threading.Condition()
-        self._names = set()
-
-    def set(self, name):
-        with self._changed:
-            self._names.add(name)
-            self._changed.notify_all()
-
-    def wait(self, name, timeout):
-        with self._changed:
-            return self._changed.wait_for(lambda: name in self._names, timeout)
-
-
-signals = Signals()
 _generation = None  # the one that configure() was called with
 
 
@@ -51,7 +36,6 @@ class Application:
         self.generation = generation
         self.server = http.PromptServer()
         self.queue = PromptQueue(self.server)
-        self.signals = signals
         self.worker = threading.Thread(
             target=generation.prompt_worker, daemon=True, args=(self.queue, self.server)
         )
@@ -86,9 +70,20 @@ def run_here(prompt, prompt_id, extra_data):
     return executor
 
 
+def outputs_of(executor):
+    """What the prompt's output nodes showed, by node id: each generation keeps it elsewhere."""
+    if hasattr(executor, "history_result"):
+        return executor.history_result["outputs"]
+    if hasattr(executor, "outputs_ui"):
+        return executor.outputs_ui
+    return {node_id: output["ui"] for node_id, output in executor.outputs.items() if "ui" in output}
+
+
 def main(generation):
-    """--port N: where to listen, else on a free port."""
+    """--port N: where to listen, else on a free port. --log-calls: see log_calls.py."""
     port = int(sys.argv[sys.argv.index("--port") + 1]) if "--port" in sys.argv else 0
+    if "--log-calls" in sys.argv:
+        log_calls.wrap(generation.execution)
     configure(generation)
     application = Application(generation)
     application.worker.start()

@@ -1,6 +1,7 @@
 """The nodes of the stand-ins, with ComfyUI's node protocol: real work, and every way of ending badly."""
 
 import asyncio
+import collections
 import hashlib
 import os
 import subprocess
@@ -159,12 +160,12 @@ class KillWorker(Node):
 
 
 class WaitForInterrupt(Node):
-    """Polls, as samplers do between steps."""
+    """Polls, as samplers do between steps. Creates the file `started`."""
 
-    INPUTS = {"value": {}, "signal": {}}
+    INPUTS = {"value": {}, "started": {}}
 
-    def run(self, value, signal):
-        _signal(signal)
+    def run(self, value, started):
+        open(started, "x").close()
         comfy.model_management.wait_for_interrupt(DEADLINE_S)
         comfy.model_management.throw_exception_if_processing_interrupted()
         raise TimeoutError("nobody interrupted")
@@ -173,18 +174,12 @@ class WaitForInterrupt(Node):
 class FinishDespiteInterrupt(Node):
     """Does not poll: the node after it is the one that stops."""
 
-    INPUTS = {"value": {}, "signal": {}}
+    INPUTS = {"value": {}, "started": {}}
 
-    def run(self, value, signal):
-        _signal(signal)
+    def run(self, value, started):
+        open(started, "x").close()
         comfy.model_management.wait_for_interrupt(DEADLINE_S)
         return (value,)
-
-
-def _signal(name):
-    import application
-
-    application.signals.set(name)
 
 
 # ---- from the inverted executor on
@@ -321,6 +316,21 @@ class NestedExecutor(Node):
             worker.join()
         else:
             run_inner()
+        return (value,)
+
+
+_met = collections.defaultdict(threading.Event)
+
+
+class Meet(Node):
+    """Waits until the node that `awaits` this one's name is here too, on another thread."""
+
+    INPUTS = {"value": {}, "name": {}, "awaits": {}}
+
+    def run(self, value, name, awaits):
+        _met[name].set()
+        if not _met[awaits].wait(DEADLINE_S):
+            raise TimeoutError("nobody came")
         return (value,)
 
 

@@ -11,7 +11,6 @@ class PromptQueue:
         self.server = server
         self.mutex = threading.RLock()
         self.not_empty = threading.Condition(self.mutex)
-        self.history_changed = threading.Condition(self.mutex)
         self.task_counter = 0
         self.queue = []
         self.currently_running = {}
@@ -47,4 +46,3 @@ class PromptQueue:
             entry = {"prompt": item, "status": status._asdict() if status is not None else None}
             entry.update(copy.deepcopy(history_result))
             self.history[item[1]] = entry
-            self.history_changed.notify_all()

@@ -2,14 +2,10 @@
 
 import json
 import threading
-import time
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
 
 import nodes
-
-LIVENESS_CHECK_S = 0.05
 
 
 class PromptServer:
@@ -31,8 +27,7 @@ class PromptServer:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """POST /prompt, /interrupt, /shutdown; GET /queue, /object_info, /history/ID and /signal/NAME. The last
-    two wait for what is asked when the query says `wait=SECONDS`."""
+    """POST /prompt, /interrupt, /shutdown; GET /queue, /object_info, /history/ID."""
 
     protocol_version = "HTTP/1.1"
 
@@ -50,14 +45,10 @@ class Handler(BaseHTTPRequestHandler):
             self._reply(404, {})
 
     def do_GET(self):
-        url = urlsplit(self.path)
-        deadline = time.monotonic() + float(parse_qs(url.query).get("wait", ["0"])[0])
-        kind, _, name = url.path[1:].partition("/")
+        kind, _, name = self.path[1:].partition("/")
         if kind == "history":
-            self._reply(200, self._history(name, deadline))
-        elif kind == "signal":
-            came = self.server.application.signals.wait(name, deadline - time.monotonic())
-            self._reply(200 if came else 504, {})
+            history = self.server.application.queue.history
+            self._reply(200, {name: history[name]} if name in history else {})
         elif kind == "queue":
             self._reply(200, {})
         elif kind == "object_info":
@@ -72,14 +63,6 @@ class Handler(BaseHTTPRequestHandler):
             extra_data["client_id"] = body["client_id"]
         self.server.application.enqueue(prompt, prompt_id, extra_data)
         return {"prompt_id": prompt_id}
-
-    def _history(self, prompt_id, deadline):
-        """{prompt_id: entry}; empty when there is none by the deadline, or the worker thread died."""
-        queue, worker = self.server.application.queue, self.server.application.worker
-        with queue.history_changed:
-            while prompt_id not in queue.history and worker.is_alive() and time.monotonic() < deadline:
-                queue.history_changed.wait(LIVENESS_CHECK_S)  # a dead worker notifies nobody
-            return {prompt_id: queue.history[prompt_id]} if prompt_id in queue.history else {}
 
     def _reply(self, status, value):
         body = json.dumps(value, default=str).encode()

@@ -22,10 +22,10 @@ def prompt_worker(q, server):
     while True:
         item, item_id = q.get()
         run(e, item)
-        q.task_done(item_id, {"outputs": {o: e.outputs[o]["ui"] for o in e.outputs if "ui" in e.outputs[o]}})
+        q.task_done(item_id, {"outputs": application.outputs_of(e)})
 
 
-GENERATION = application.Generation(create_executor, run, prompt_worker, item_length=4)
+GENERATION = application.Generation(execution, create_executor, run, prompt_worker, item_length=4)
 
 if __name__ == "__main__":
     application.main(GENERATION)

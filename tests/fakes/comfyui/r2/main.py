@@ -25,7 +25,7 @@ def prompt_worker(q, server):
         q.task_done(item_id, {"outputs": e.outputs_ui})
 
 
-GENERATION = application.Generation(create_executor, run, prompt_worker, item_length=5)
+GENERATION = application.Generation(execution, create_executor, run, prompt_worker, item_length=5)
 
 if __name__ == "__main__":
     application.main(GENERATION)

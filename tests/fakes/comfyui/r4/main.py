@@ -30,7 +30,7 @@ def prompt_worker(q, server):
             server.send_sync("executing", {"node": None, "prompt_id": item[1]}, server.client_id)
 
 
-GENERATION = application.Generation(create_executor, run, prompt_worker, item_length=5)
+GENERATION = application.Generation(execution, create_executor, run, prompt_worker, item_length=5)
 
 if __name__ == "__main__":
     application.main(GENERATION)

@@ -18,5 +18,5 @@ class DynamicPrompt(dynprompt.DynamicPrompt):
 
 
 class ExecutionList(execution_list.ExecutionList):
-    def is_cached(self, node_id):
-        return self.output_cache.get_local(node_id) is not None
+    def cached(self, node_id):
+        return self.output_cache.get_local(node_id)

@@ -9,7 +9,10 @@ class ExecutionList(Scheduler):
     def __init__(self, dynprompt, output_cache):
         super().__init__(dynprompt, output_cache)
         self.unblockedEvent = asyncio.Event()
-        self._results = {}  # what ran in this prompt, also when the output cache keeps nothing
+        self._seen = (
+            {}
+        )  # (from, to) -> what the one node sees of the other, also when the cache keeps nothing
+        self._readers = {}
 
     def add_external_block(self, node_id):
         self.block_from_outside(node_id)
@@ -26,8 +29,13 @@ class ExecutionList(Scheduler):
             self.unblockedEvent.clear()
         return self.pick()
 
+    def linked(self, from_node_id, to_node_id):
+        self._seen[from_node_id, to_node_id] = self.cached(from_node_id)
+        self._readers.setdefault(from_node_id, []).append(to_node_id)
+
     def cache_update(self, node_id, value):
-        self._results[node_id] = value
+        for reader in self._readers.get(node_id, ()):
+            self._seen[node_id, reader] = value
 
     def get_cache(self, from_node_id, to_node_id):
-        return self._results.get(from_node_id)
+        return self._seen.get((from_node_id, to_node_id))

@@ -24,8 +24,15 @@ class Scheduler:
 
     # ---- building the graph
 
+    def cached(self, node_id):
+        """The cache's entry for the node, or None."""
+        return self.output_cache.get(node_id)
+
     def is_cached(self, node_id):
-        return self.output_cache.get(node_id) is not None
+        return self.cached(node_id) is not None
+
+    def linked(self, from_node_id, to_node_id):
+        """One node is going to read the other's output."""
 
     def _class_def(self, node_id):
         return nodes.NODE_CLASS_MAPPINGS[self.dynprompt.get_node(node_id)["class_type"]]
@@ -48,13 +55,17 @@ class Scheduler:
             self._order[current] = len(self._order)
             self._ready.add(current)
             for name, value in self.dynprompt.get_node(current)["inputs"].items():
-                if is_link(value) and not self._is_lazy(current, name) and not self.is_cached(value[0]):
+                if not is_link(value) or self._is_lazy(current, name):
+                    continue
+                self.linked(value[0], current)
+                if not self.is_cached(value[0]):
                     stack.append(value[0])
                     links.append((value[0], current))
         for source, target in links:
             self._link(source, target)
 
     def add_strong_link(self, from_node_id, from_socket, to_node_id):
+        self.linked(from_node_id, to_node_id)
         if not self.is_cached(from_node_id):
             self.add_node(from_node_id)
             self._link(from_node_id, to_node_id)

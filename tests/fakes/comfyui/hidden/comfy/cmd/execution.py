@@ -349,8 +349,6 @@ class PromptExecutor:
             ui_node_outputs = {}
             executed = set()
             execution_list = ExecutionList(prompt, self.caches.outputs)
-            for node_id in cached_nodes:
-                execution_list.cache_update(node_id, self.caches.outputs.get(node_id))
             current_outputs = self.caches.outputs.all_node_ids()
             for node_id in list(execute_outputs):
                 execution_list.add_node(node_id)
