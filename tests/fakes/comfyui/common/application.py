@@ -28,6 +28,7 @@ class Generation(NamedTuple):
     sets_create_time: bool = False  # the server puts extra_data["create_time"]
 
 
+signals = set()  # names that nodes add, and clients ask for
 _generation = None  # the one that configure() was called with
 
 
@@ -35,6 +36,7 @@ class Application:
     def __init__(self, generation):
         self.generation = generation
         self.server = http.PromptServer()
+        self.signals = signals
         self.queue = PromptQueue(self.server)
         self.worker = threading.Thread(
             target=generation.prompt_worker, daemon=True, args=(self.queue, self.server)

@@ -148,6 +148,12 @@ class OutOfMemory(Node):
         raise torch.cuda.OutOfMemoryError("Allocation on device 0 would exceed allowed memory.")
 
 
+def _signal(name):
+    import application
+
+    application.signals.add(name)
+
+
 class WorkerKilled(BaseException):
     pass
 
@@ -160,12 +166,12 @@ class KillWorker(Node):
 
 
 class WaitForInterrupt(Node):
-    """Polls, as samplers do between steps. Creates the file `started`."""
+    """Polls, as samplers do between steps. Sets the signal when it has begun."""
 
-    INPUTS = {"value": {}, "started": {}}
+    INPUTS = {"value": {}, "signal": {}}
 
-    def run(self, value, started):
-        open(started, "x").close()
+    def run(self, value, signal):
+        _signal(signal)
         comfy.model_management.wait_for_interrupt(DEADLINE_S)
         comfy.model_management.throw_exception_if_processing_interrupted()
         raise TimeoutError("nobody interrupted")
@@ -174,10 +180,10 @@ class WaitForInterrupt(Node):
 class FinishDespiteInterrupt(Node):
     """Does not poll: the node after it is the one that stops."""
 
-    INPUTS = {"value": {}, "started": {}}
+    INPUTS = {"value": {}, "signal": {}}
 
-    def run(self, value, started):
-        open(started, "x").close()
+    def run(self, value, signal):
+        _signal(signal)
         comfy.model_management.wait_for_interrupt(DEADLINE_S)
         return (value,)
 

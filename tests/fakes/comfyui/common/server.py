@@ -27,7 +27,7 @@ class PromptServer:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """POST /prompt, /interrupt, /shutdown; GET /queue, /object_info, /history/ID."""
+    """POST /prompt, /interrupt, /shutdown; GET /queue, /object_info, /history/ID, /signal/NAME."""
 
     protocol_version = "HTTP/1.1"
 
@@ -49,6 +49,8 @@ class Handler(BaseHTTPRequestHandler):
         if kind == "history":
             history = self.server.application.queue.history
             self._reply(200, {name: history[name]} if name in history else {})
+        elif kind == "signal":
+            self._reply(200 if name in self.server.application.signals else 404, {})
         elif kind == "queue":
             self._reply(200, {})
         elif kind == "object_info":
