@@ -1,27 +1,28 @@
-"""The bridge to ddtrace: libcomfydd.so calls enter() and leave() around each node, and current() when a prompt is
-queued (include/comfydd/shim.h says when and where).
+"""The bridge to ddtrace: libcomfydd.so calls enter() and leave() around each node, and current() when a
+prompt is queued (include/comfydd/shim.h says when and where).
 
-A span of the library's is shown to ddtrace as its active Context. ddtrace uses a Context up: once its first child has
-finished, nothing is active. From 3.10 on a Context with `_reactivate` set comes back instead, but 3.x and 4.0 clear
-that flag when a pool task ends; NodeContext is a Context whose flag cannot be cleared.
+A span of the library's is shown to ddtrace as its active Context. ddtrace uses a Context up: once its first
+child has finished, nothing is active. From 3.10 on a Context with `_reactivate` set comes back instead, but
+3.x and 4.0 clear that flag when a pool task ends; NodeContext is a Context whose flag cannot be cleared.
 
 Public names used: ddtrace.trace.{Context, tracer}, tracer.{context_provider, current_trace_context,
-current_root_span, sample}. Private ones: Context._reactivate; Span._local_root and ._parent_context (read, only for a
-span that a node left open); the tags _dd.p.dm and _dd.profiling.local_root_span_id (read by ddtrace's profiler).
-"""
+current_root_span, sample}. Private ones: Context._reactivate; Span._local_root and ._parent_context (read,
+only for a span that a node left open); _dd.p.dm and _dd.profiling.local_root_span_id (which ddtrace's
+profiler reads)."""
 
 from ddtrace.trace import Context, tracer
 
-_reactivate = getattr(Context, "_reactivate", None)  # the slot: ddtrace's native code reads it, past our property
-READY = _reactivate is not None  # False: this ddtrace is too old, nothing else here may be called
+# ddtrace's native code reads the slot itself, past NodeContext's property.
+_slot = getattr(Context, "_reactivate", None)
+READY = _slot is not None  # False: this ddtrace is too old, nothing else here may be called
 
 
 class NodeContext(Context):
-    """The active parent while a node runs. `previous` was active before, `previous_ended` says whether that was a node
-    left earlier; `ended`: this one has been left."""
+    """The active parent while a node runs. `previous` was active before, `previous_ended` says whether that
+    was a node left earlier; `ended`: this one has been left."""
 
     def _keep(self, _value):
-        _reactivate.__set__(self, True)
+        _slot.__set__(self, True)
 
     _reactivate = property(lambda self: True, _keep)
 
@@ -49,8 +50,8 @@ def enter(trace_id, span_id, root_span_id, priority, mechanism, origin):
 
 
 def leave(context):
-    """Makes active again what was active before enter(). Nodes may be left in any order, and in a task or thread where
-    something else has become active: that stays."""
+    """Makes active again what was active before enter(). Nodes may be left in any order, and in a task or
+    thread where something else has become active: that stays."""
     context.ended = True
     active = tracer.context_provider.active()
     if active is context or _began_under(active, context):
@@ -74,8 +75,8 @@ def _has_ended(active):
 
 
 def _before(context):
-    """What was active before `context`, past nodes that ended while it was active. Not past one that had ended before:
-    there a task goes on that outlives its node's call, and it still belongs to that node."""
+    """What was active before `context`, past nodes that ended while it was active. Not past one that had
+    ended before: there a task goes on that outlives its node's call, and it still belongs to that node."""
     while _has_ended(context.previous) and not context.previous_ended:
         context = context.previous
     return context.previous

@@ -1,10 +1,12 @@
-"""Starts comfydd from Python. ComfyUI runs this file before it imports the executor; importing the package does too.
+"""Starts comfydd from Python. ComfyUI runs this file before it imports the executor; importing the package
+does too.
 
-Loads libcomfydd.so where it is not preloaded, then, where ddtrace is installed, starts ddtrace and hands the library
-what it needs from it (include/comfydd/shim.h is the contract). Never raises: each failure is one line on stderr.
+Loads libcomfydd.so where it is not preloaded, then, where ddtrace is installed, starts ddtrace and hands the
+library what it needs from it (include/comfydd/shim.h is the contract). Never raises: each failure is one line
+on stderr.
 
-Environment: COMFYDD_LIB (path of the library), DD_PROFILING_ENABLED (set to true when unset),
-DD_RUNTIME_METRICS_ENABLED (default true).
+Environment: COMFYDD_LIB (path of the library), DD_RUNTIME_METRICS_ENABLED (default true); and what
+DDTRACE_DEFAULTS sets for ddtrace where it is unset.
 """
 
 import ctypes
@@ -14,7 +16,12 @@ import sys
 import types
 
 SHIM_ABI = 1  # COMFYDD_SHIM_ABI
-HERE = os.path.dirname(os.path.realpath(__file__))  # real: the folder is often a link in custom_nodes/
+DDTRACE_DEFAULTS = {
+    "DD_SERVICE": "comfyui",  # these two as the library's own (src/settings.c), or a trace would fall apart
+    "DD_ENV": "production",
+    "DD_PROFILING_ENABLED": "true",
+}
+HERE = os.path.dirname(os.path.realpath(__file__))  # real: often the folder is a link in custom_nodes/
 
 
 def say(text):
@@ -23,8 +30,8 @@ def say(text):
 
 
 def load_library():
-    """The library: the preloaded one, else COMFYDD_LIB, else the first one found. None, and said why, when there is
-    none that can be used."""
+    """The library: the preloaded one, else COMFYDD_LIB, else the first one found. None when none of them can
+    be used, and said why."""
     library = ctypes.PyDLL(None)  # everything that was preloaded is in the global scope
     if not hasattr(library, "comfydd_shim_abi"):
         path = os.environ.get("COMFYDD_LIB") or find_library()
@@ -37,7 +44,7 @@ def load_library():
             )
             return None
     if not hasattr(library, "comfydd_shim_abi") or library.comfydd_shim_abi() != SHIM_ABI:
-        say("libcomfydd.so and comfyui_shim are not of the same version, nothing is traced; install both again")
+        say("libcomfydd.so and comfyui_shim are of different versions, nothing is traced; install both again")
         return None
     return library
 
@@ -52,8 +59,9 @@ def find_library():
 
 def start_ddtrace(library):
     """Starts ddtrace as ddtrace-run does, with profiler and runtime metrics, and connects the two."""
-    os.environ.setdefault("DD_PROFILING_ENABLED", "true")  # ddtrace.auto reads it
-    import ddtrace.auto  # noqa: F401
+    for name, value in DDTRACE_DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    import ddtrace.auto  # noqa: F401  reads them
     from ddtrace.internal.runtime import get_runtime_id  # no public name; the same in 2.x - 4.16
     from ddtrace.runtime import RuntimeMetrics
 
@@ -61,7 +69,7 @@ def start_ddtrace(library):
         library.comfydd_set_runtime_id(get_runtime_id().encode())
 
     hand_over_runtime_id()
-    os.register_at_fork(after_in_child=hand_over_runtime_id)  # ddtrace's own hook, registered before, gives a new id
+    os.register_at_fork(after_in_child=hand_over_runtime_id)  # after ddtrace's own hook, which makes a new id
 
     if os.environ.get("DD_RUNTIME_METRICS_ENABLED", "true").lower() in ("true", "1"):
         RuntimeMetrics.enable()
@@ -94,7 +102,7 @@ def start():
     try:
         start_ddtrace(library)
     except Exception as error:
-        say(f"ddtrace cannot be used ({type(error).__name__}: {error}); workflows and nodes are traced without it")
+        say(f"ddtrace cannot be used ({type(error).__name__}: {error}); nodes are traced without it")
 
 
 # Run by ComfyUI under one name, imported by the package under another: once for the process.

@@ -1,0 +1,259 @@
+"""comfyui_shim: how it finds and starts the library, and how library spans and nodes join. Against
+bridge_probe.c, which stands for libcomfydd.so; test_shim_end_to_end.py has the real one.
+
+COMFYDD_FULL_MATRIX=1 runs every supported ddtrace series on every suitable Python."""
+
+import functools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import sysconfig
+
+import bridge_scenarios  # noqa: F401  for the names of its scenarios, as the next
+import ddtrace_scenarios  # noqa: F401
+import pytest
+import scenarios
+from venvs import interpreters, python_of
+
+HERE = pathlib.Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
+SHIM = REPOSITORY / "comfyui_shim"
+PRESTARTUP = SHIM / "prestartup_script.py"
+
+pytestmark = pytest.mark.timeout(900)  # making virtual environments included
+
+if os.environ.get("COMFYDD_FULL_MATRIX"):
+    MATRIX = [("3.10.0", "3.11"), ("4.0.4", "3.11")]
+    MATRIX += [("3.19.9", version) for version in ("3.9", "3.11", "3.12")]
+    MATRIX += [("4.16.0", version) for version in ("3.9", "3.10", "3.11", "3.12", "3.13")]
+else:
+    MATRIX = [("3.19.9", "3.11"), ("4.16.0", "3.11"), ("4.16.0", "3.13")]
+IDS = ["ddtrace-%s-python-%s" % row for row in MATRIX]
+matrix = pytest.mark.parametrize("version, python", MATRIX, ids=IDS)
+
+# ddtrace's own traffic, which nobody receives here.
+SILENT = {"DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false", "DD_REMOTE_CONFIGURATION_ENABLED": "false"}
+OFF = {"DD_PROFILING_ENABLED": "false", "DD_RUNTIME_METRICS_ENABLED": "false"}
+
+
+def environment(**variables):
+    """That of a user who has set `variables` and nothing else that counts here."""
+    set_aside = ("DD_", "COMFYDD_", "LD_", "PYTHON")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(set_aside)}
+    return {**kept, "PYTHONDONTWRITEBYTECODE": "1", **{name: os.fspath(v) for name, v in variables.items()}}
+
+
+def run(command, **variables):
+    """(stdout, stderr) of a program that must end well."""
+    done = subprocess.run(command, env=environment(**variables), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+def build_probe(folder):
+    """bridge_probe.c and the objects of the library that it needs, as one shared library."""
+    path = folder / "bridge_probe.so"
+    subprocess.run(["make", "-s", "build/release/libcomfydd.a"], cwd=REPOSITORY, check=True, timeout=300)
+    subprocess.run(
+        ["cc", "-std=c11", "-D_GNU_SOURCE", "-DPy_LIMITED_API=0x03090000", "-fvisibility=hidden", "-fPIC"]
+        + ["-I", REPOSITORY / "src", "-I", REPOSITORY / "include", "-isystem", sysconfig.get_path("include")]
+        + ["-shared", "-o", path, HERE / "bridge_probe.c", REPOSITORY / "build/release/libcomfydd.a"],
+        check=True,
+        timeout=300,
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def probe(tmp_path_factory):
+    return build_probe(tmp_path_factory.mktemp("probe"))
+
+
+# ---- the C side of the bridge
+
+
+@functools.cache
+def bridge_results(python, probe):
+    return json.loads(run([python, HERE / "bridge_scenarios.py", probe])[0])
+
+
+@pytest.mark.parametrize("version", interpreters())
+@pytest.mark.parametrize("scenario", scenarios.names("bridge_scenarios"))
+def test_bridge(version, scenario, probe):
+    problem = bridge_results(interpreters()[version], probe)[scenario]
+    assert problem is None, problem
+
+
+# ---- ddtrace and nodes
+
+
+@functools.cache
+def ddtrace_results(version, python, probe):
+    command = [python_of(python, f"ddtrace=={version}", "requests", "httpx", "aiohttp")]
+    command += [HERE / "ddtrace_scenarios.py", probe, PRESTARTUP]
+    return json.loads(run(command, COMFYDD_LIB=probe, DD_LOGS_INJECTION="true", **SILENT, **OFF)[0])
+
+
+@matrix
+@pytest.mark.parametrize("scenario", scenarios.names("ddtrace_scenarios"))
+def test_ddtrace(version, python, scenario, probe):
+    problem = ddtrace_results(version, python, probe)[scenario]
+    assert problem is None, problem
+
+
+# ---- finding and starting the library
+
+# As ComfyUI does: by its path, outside of any package.
+START = f"import runpy; runpy.run_path({os.fspath(PRESTARTUP)!r})"
+
+
+def start(script=START, python=sys.executable, **variables):
+    """What a program writes that starts the shim; stderr comes second."""
+    return run([python, "-c", script], **variables)
+
+
+def test_without_ddtrace_nothing_is_said(probe):
+    assert start(COMFYDD_LIB=probe) == ("", "")
+
+
+def test_an_inert_library_leaves_ddtrace_alone(probe, old_ddtrace):
+    assert start(COMFYDD_LIB=probe, PROBE_INERT="1", PYTHONPATH=old_ddtrace) == ("", "")
+    assert start(COMFYDD_LIB=probe, PROBE_WITHOUT_START="1", PYTHONPATH=old_ddtrace) == ("", "")
+
+
+def test_a_missing_library_is_one_line_that_says_what_to_do(tmp_path):
+    out, err = start(COMFYDD_LIB=tmp_path / "no.so")
+    assert out == "" and err.startswith("comfydd: ") and err.count("\n") == 1
+    assert "no.so" in err and "make" in err and "COMFYDD_LIB" in err
+
+
+def test_a_library_of_another_version_is_refused(tmp_path):
+    source, library = tmp_path / "other.c", tmp_path / "other.so"
+    source.write_text("int comfydd_shim_abi(void) { return 99; }\n")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True, timeout=60)
+    for path in (library, "libc.so.6"):
+        out, err = start(COMFYDD_LIB=path)
+        assert out == "" and err.startswith("comfydd: ") and err.count("\n") == 1 and "version" in err
+
+
+SHOW_LIBRARY = """
+mapped = {line.split()[-1] for line in open("/proc/self/maps")}
+print(*(path for path in mapped if path.endswith(("comfydd.so", "bridge_probe.so"))))
+"""
+
+
+def loaded_library(script, **variables):
+    """The path of the library that a program loaded which starts the shim."""
+    out, err = start(script + SHOW_LIBRARY, **variables)
+    assert err == "", err
+    return pathlib.Path(out.strip())
+
+
+def test_the_library_is_found_beside_the_folder_that_custom_nodes_links_to(tmp_path, probe):
+    (tmp_path / "custom_nodes").mkdir()
+    (tmp_path / "comfydd" / "build").mkdir(parents=True)
+    shim = tmp_path / "comfydd" / "comfyui_shim"
+    shim.mkdir()
+    for file in SHIM.glob("*.py"):
+        (shim / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "custom_nodes" / "any name").symlink_to(shim)
+    script = START.replace(os.fspath(SHIM), os.fspath(tmp_path / "custom_nodes" / "any name"))
+
+    built = tmp_path / "comfydd" / "build" / "libcomfydd.so"
+    built.write_bytes(probe.read_bytes())
+    assert loaded_library(script).samefile(built)
+
+    beside = shim / "libcomfydd.so"
+    beside.write_bytes(probe.read_bytes())
+    assert loaded_library(script).samefile(beside)
+
+    assert loaded_library(script, COMFYDD_LIB=probe) == probe
+    assert loaded_library(script, COMFYDD_LIB="/nowhere.so", LD_PRELOAD=probe) == probe
+
+
+COUNT_STARTS = """
+import ctypes, sys
+found = []
+class Counting(ctypes.PyDLL):
+    def __getattr__(self, name):
+        if name == "comfydd_start":
+            found.append(name)
+        return super().__getattr__(name)
+ctypes.PyDLL = Counting
+"""
+
+IMPORT_AS_A_NODE = f"""
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("a node", {os.fspath(SHIM / "__init__.py")!r})
+sys.modules["a node"] = module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+assert module.NODE_CLASS_MAPPINGS == {{}} and module.NODE_DISPLAY_NAME_MAPPINGS == {{}}
+"""
+
+
+def test_it_starts_once_under_all_its_names(probe):
+    script = COUNT_STARTS + START + IMPORT_AS_A_NODE + "import comfyui_shim; print(len(found))"
+    assert start(script, COMFYDD_LIB=probe, PYTHONPATH=REPOSITORY) == ("1\n", "")
+    script = COUNT_STARTS + IMPORT_AS_A_NODE + "print(len(found))"  # a ComfyUI without prestartup scripts
+    assert start(script, COMFYDD_LIB=probe) == ("1\n", "")
+
+
+# ---- starting ddtrace
+
+
+AUTO = "import os; print(*(os.environ['DD_' + n] for n in ('SERVICE', 'ENV', 'PROFILING_ENABLED')))"
+
+
+@pytest.fixture
+def old_ddtrace(tmp_path):
+    """A folder with a package that looks like ddtrace 2.21 to the shim, and says what is done with it."""
+    package = tmp_path / "packages" / "ddtrace"
+    (package / "internal").mkdir(parents=True)
+    (package / "__init__.py").write_text("__version__ = '2.21.12'\n")
+    (package / "auto.py").write_text(AUTO)
+    (package / "trace.py").write_text("class Context: pass\ntracer = None\n")
+    (package / "internal" / "__init__.py").write_text("")
+    (package / "internal" / "runtime.py").write_text("def get_runtime_id(): return '0123456789abcdef' * 2\n")
+    (package / "runtime.py").write_text(
+        "class RuntimeMetrics:\n    @staticmethod\n    def enable(): print('runtime metrics')\n"
+    )
+    return package.parent
+
+
+def test_a_ddtrace_too_old_starts_but_is_not_bridged(probe, old_ddtrace):
+    out, err = start(COMFYDD_LIB=probe, PYTHONPATH=old_ddtrace)
+    assert out == "comfyui production true\nruntime metrics\n"
+    assert err.startswith("comfydd: ddtrace 2.21.12 is too old") and "3.10" in err and err.count("\n") == 1
+
+
+def test_what_the_user_set_stays(probe, old_ddtrace):
+    variables = {"DD_PROFILING_ENABLED": "false", "DD_SERVICE": "mine", "DD_ENV": "staging"}
+    for switch in ("false", "0", "False"):
+        variables["DD_RUNTIME_METRICS_ENABLED"] = switch
+        out, _ = start(COMFYDD_LIB=probe, PYTHONPATH=old_ddtrace, **variables)
+        assert out == "mine staging false\n"
+
+
+def test_a_broken_ddtrace_is_one_line(probe, old_ddtrace):
+    (old_ddtrace / "ddtrace" / "auto.py").write_text("raise RuntimeError('no wheel')\n")
+    out, err = start(COMFYDD_LIB=probe, PYTHONPATH=old_ddtrace)
+    assert out == "" and err.startswith("comfydd: ddtrace") and err.count("\n") == 1
+    assert "RuntimeError: no wheel" in err
+
+
+REPORT = """
+import os
+from ddtrace.internal.runtime.runtime_metrics import RuntimeWorker
+from ddtrace.profiling import bootstrap
+print(RuntimeWorker.enabled, hasattr(bootstrap, "profiler"), flush=True)
+os._exit(0)  # without ddtrace's farewell to an agent that is not there
+"""
+
+
+@matrix
+def test_profiler_and_runtime_metrics_run_by_default(version, python, probe):
+    venv = python_of(python, f"ddtrace=={version}", "requests", "httpx", "aiohttp")
+    assert start(START + REPORT, python=venv, COMFYDD_LIB=probe, **SILENT)[0] == "True True\n"
+    assert start(START + REPORT, python=venv, COMFYDD_LIB=probe, **SILENT, **OFF)[0] == "False False\n"
