@@ -232,6 +232,10 @@ void flight_release_slot(struct flight *flight, struct flight_slot *slot) {
         __atomic_store_n(&flight->hint, index, __ATOMIC_RELAXED);
 }
 
+uint32_t flight_slots_taken(const struct flight *flight) {
+    return __atomic_load_n(&flight->taken, __ATOMIC_RELAXED);
+}
+
 /* Whether the slot holds an open span. With the lock held the answer stays true until it is released. */
 static bool slot_open(const struct flight_slot *slot) {
     return __atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) == FLIGHT_SLOT_OPEN &&

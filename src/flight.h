@@ -70,6 +70,9 @@ void flight_trim(struct flight *flight);
 /* How full the ring is, 0..1. */
 double flight_fill(const struct flight *flight);
 
+/* How many slots are in use; about, while others take and release some. */
+uint32_t flight_slots_taken(const struct flight *flight);
+
 /* Copies slot `index` (0 .. FLIGHT_SLOT_COUNT-1) into `copy` (FLIGHT_SLOT_SIZE bytes). False when the slot is not
  * open, or changed hands meanwhile. */
 bool flight_copy_slot(struct flight *flight, uint32_t index, struct flight_slot *copy);

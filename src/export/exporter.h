@@ -15,10 +15,12 @@
 struct config;
 struct flight;
 
-/* Starts the thread over `flight` (borrowed until exporter_stop). Returns 0 or -errno. */
+/* Starts the thread over `flight`; that and `config` are borrowed until exporter_stop has returned true. Returns 0;
+ * -EINVAL, -EPROTONOSUPPORT or -ENAMETOOLONG for an agent_url that cannot be used; -EBUSY while an earlier thread has
+ * not ended; -ENOMEM; or what pthread_create says. */
 int exporter_start(struct flight *flight, const struct config *config);
 
-/* A span was finished: wakes the thread when there is something to send now. Any thread; never waits. Suits
+/* A span was finished: the thread will look what is due, once per flush interval. Any thread; never waits. Suits
  * span_connect. */
 void exporter_wake(const struct flight_span *finished);
 
@@ -27,8 +29,9 @@ void exporter_wake(const struct flight_span *finished);
 bool exporter_flush(unsigned timeout_ms);
 
 /* exporter_flush, then no more sending. The thread is not joined: it ends by itself or with the process (this may run
- * in a destructor, under the loader's lock). */
-void exporter_stop(unsigned timeout_ms);
+ * in a destructor, under the loader's lock). Returns whether it has let go of the flight memory, which must stay
+ * mapped if not. */
+bool exporter_stop(unsigned timeout_ms);
 
 /* In a forked child: the thread does not exist here; forget it. */
 void exporter_forked(void);

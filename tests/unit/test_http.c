@@ -10,8 +10,7 @@
 
 static void a_request_head_is_written(void **state) {
     (void)state;
-    const struct http_header headers[] = {
-        {"Absent", NULL}, {"X-Evil", "a\r\nInjected: b\x7f"}};
+    const struct http_header headers[] = {{"Absent", NULL}, {"X-Evil", "a\r\nInjected: b\x7f"}};
     struct buf out = {0};
     http_request(&out, "POST", "/v0.4/traces", "agent:8126", headers, 2, 12);
     assert_true(buf_append(&out, "", 1));
