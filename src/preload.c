@@ -38,6 +38,10 @@ static void stop(void) {
     exporter_stop(FLUSH_MS);
     span_disconnect();
     flight_set_clean_exit(flight); /* the mapping itself stays: threads may still be about */
+    struct flight_counts spans = flight_counts(flight);
+    if (spans.sent < spans.recorded)
+        log_line("%llu of %llu spans did not reach the Datadog agent", (unsigned long long)(spans.recorded - spans.sent),
+                 (unsigned long long)spans.recorded);
 }
 
 void preload_before_exec(void) {
