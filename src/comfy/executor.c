@@ -195,7 +195,8 @@ static void report_cached(struct call *call, PyObject *outputs) {
     python_decref(ids);
 }
 
-/* An exception left the prompt's function: it also ended the node inside, whose own exit may not have been seen. */
+/* An exception left the prompt's function: it also ended the nodes' calls inside, whose own exits may not have been
+ * seen. The innermost is the one that raised; those around it waited for it. */
 static void raised_out_of(struct workflow *workflow, PyObject *exception, uint64_t now) {
     struct failure failure = {.interrupted = true}; /* a coroutine that was closed or dropped */
     if (exception) failure = failure_read(exception, NULL);
@@ -204,6 +205,10 @@ static void raised_out_of(struct workflow *workflow, PyObject *exception, uint64
         inner->node->active_ns += now - inner->entered_ns;
         workflow_node_finish(workflow, inner->node, failure.interrupted ? NODE_INTERRUPTED : NODE_FAILURE,
                              &failure, now);
+    }
+    for (; inner; inner = calls_innermost_node(workflow)) {
+        if (!inner->node->done) workflow_node_discard(inner->node);
+        calls_pop(inner);
     }
     workflow_fail(workflow, &failure);
 }
