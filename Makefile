@@ -87,6 +87,11 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(ARCHIVE) $(BUILD)/libjansson.a
 	$(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(VARIANT_FLAGS) $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ \
 	    $< $(ARCHIVE) $(STATIC_LIBS) -pthread -lm
 
+# Programs of the tests, among them the benchmarks: build/VARIANT/tests/FOLDER/NAME.
+$(BUILD)/tests/%: tests/%.c $(ARCHIVE) $(BUILD)/libjansson.a
+	@mkdir -p $(@D)
+	$(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(VARIANT_FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(ARCHIVE) $(STATIC_LIBS) -pthread
+
 fuzzers: $(FUZZERS) # with VARIANT=fuzz and a CC that has libFuzzer
 
 fuzz: ## run every fuzzer for FUZZ_SECONDS (default 20)

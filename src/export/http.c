@@ -138,6 +138,7 @@ static int parse_head(struct http_reply *r) {
     if (!r->status) return -EPROTO;
     if (r->status < 200) { /* "100 Continue": the real head follows */
         r->status = 0;
+        r->keep_alive = false;
         r->head_size = r->line_size = 0;
         return 0;
     }
