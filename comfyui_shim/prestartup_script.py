@@ -5,8 +5,8 @@ Loads libcomfydd.so where it is not preloaded, then, where ddtrace is installed,
 library what it needs from it (include/comfydd/shim.h is the contract). Never raises: each failure is one line
 on stderr.
 
-Environment: COMFYDD_LIB (path of the library), DD_RUNTIME_METRICS_ENABLED (default true); and what
-DDTRACE_DEFAULTS sets for ddtrace where it is unset.
+Environment: COMFYDD_LIB (path of the library) and DD_RUNTIME_METRICS_ENABLED (default true) are read;
+DD_PROFILING_ENABLED is set to true when unset, DD_SERVICE and DD_ENV to what the library's spans have.
 """
 
 import ctypes
@@ -16,11 +16,6 @@ import sys
 import types
 
 SHIM_ABI = 1  # COMFYDD_SHIM_ABI
-DDTRACE_DEFAULTS = {
-    "DD_SERVICE": "comfyui",  # these two as the library's own (src/settings.c), or a trace would fall apart
-    "DD_ENV": "production",
-    "DD_PROFILING_ENABLED": "true",
-}
 HERE = os.path.dirname(os.path.realpath(__file__))  # real: often the folder is a link in custom_nodes/
 
 
@@ -59,8 +54,10 @@ def find_library():
 
 def start_ddtrace(library):
     """Starts ddtrace as ddtrace-run does, with profiler and runtime metrics, and connects the two."""
-    for name, value in DDTRACE_DEFAULTS.items():
-        os.environ.setdefault(name, value)
+    library.comfydd_service.restype = library.comfydd_env.restype = ctypes.c_char_p
+    os.environ["DD_SERVICE"] = library.comfydd_service().decode()  # or one trace would have two of them
+    os.environ["DD_ENV"] = library.comfydd_env().decode()
+    os.environ.setdefault("DD_PROFILING_ENABLED", "true")
     import ddtrace.auto  # noqa: F401  reads them
     from ddtrace.internal.runtime import get_runtime_id  # no public name; the same in 2.x - 4.16
     from ddtrace.runtime import RuntimeMetrics

@@ -17,6 +17,11 @@ int comfydd_shim_abi(void);
  * was already; 0 when the library stays inert (disabled, no supported Python, a second copy). */
 int comfydd_start(void);
 
+/* The service and the environment of our spans, wherever they were set, or the defaults: for ddtrace to use the same.
+ * Never NULL or empty; valid for ever once comfydd_start has returned 1. */
+const char *comfydd_service(void);
+const char *comfydd_env(void);
+
 /* ddtrace's runtime id (32 lower-case hex digits), so that runtime metrics and profiles join our spans. Replaces the
  * library's own. Returns 0, or -1 when the text is not of that form. */
 int comfydd_set_runtime_id(const char *id);

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "comfydd/shim.h"
+#include "config.h"
 #include "python/bridge.h"
 
 #include <stdio.h>
@@ -42,6 +43,14 @@ EXPORT int comfydd_shim_abi(void) {
 
 EXPORT int comfydd_start(void) {
     return start_function ? start_function() : 0;
+}
+
+EXPORT const char *comfydd_service(void) {
+    return config()->service;
+}
+
+EXPORT const char *comfydd_env(void) {
+    return config()->env;
 }
 
 EXPORT int comfydd_set_runtime_id(const char *id) {

@@ -1,5 +1,6 @@
 /* bridge_probe: the library's Python-facing half (bridge.c, shim_abi.c) as a library of its own, with what is
  * internal there exported: tests can make the calls that executor.c makes around nodes. Needs the GIL. */
+#include "config.h"
 #include "python/bridge.h"
 #include "python/shim_abi.h"
 #include "trace/ids.h"
@@ -38,7 +39,7 @@ const char *probe_runtime_id(void) {
 }
 
 static int start(void) {
-    return !getenv("PROBE_INERT");
+    return config_load(NULL) && !getenv("PROBE_INERT");
 }
 
 __attribute__((constructor)) static void load(void) {

@@ -40,7 +40,7 @@ OFF = {"DD_PROFILING_ENABLED": "false", "DD_RUNTIME_METRICS_ENABLED": "false"}
 
 def environment(**variables):
     """That of a user who has set `variables` and nothing else that counts here."""
-    set_aside = ("DD_", "COMFYDD_", "LD_", "PYTHON")
+    set_aside = ("DD_", "OTEL_", "COMFYDD_", "LD_", "PYTHON")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(set_aside)}
     return {**kept, "PYTHONDONTWRITEBYTECODE": "1", **{name: os.fspath(v) for name, v in variables.items()}}
 
@@ -226,6 +226,12 @@ def test_a_ddtrace_too_old_starts_but_is_not_bridged(probe, old_ddtrace):
     out, err = start(COMFYDD_LIB=probe, PYTHONPATH=old_ddtrace)
     assert out == "comfyui production true\nruntime metrics\n"
     assert err.startswith("comfydd: ddtrace 2.21.12 is too old") and "3.10" in err and err.count("\n") == 1
+
+
+def test_ddtrace_has_the_service_of_our_spans_wherever_it_was_set(probe, old_ddtrace):
+    variables = {"DD_SERVICE": "", "OTEL_SERVICE_NAME": "mine", "DD_TAGS": "env:staging"}
+    out, _ = start(COMFYDD_LIB=probe, PYTHONPATH=old_ddtrace, **variables)
+    assert out == "mine staging true\nruntime metrics\n"
 
 
 def test_what_the_user_set_stays(probe, old_ddtrace):
