@@ -1,0 +1,149 @@
+"""What one node costs more with the library loaded, in a real ComfyUI (COMFYUI=dir
+COMFYUI_PYTHON=its-interpreter).
+
+A workflow of 200 trivial nodes (100 chains of two) runs in a bare and in a traced application in turns; the
+figures are medians of the differences of such pairs: by the clock, and in CPU time of the executor's thread,
+which other processes of the machine disturb less. Applications are started anew a few times, because two
+starts of the same one also differ, by where things lie in memory. Prints one line and exits with 1 when the
+CPU time is above the bar."""
+
+import argparse
+import contextlib
+import http.server
+import pathlib
+import statistics
+import sys
+import tempfile
+import threading
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from rig import comfyui, workflows  # noqa: E402
+from rig.process import Failed, wait_for  # noqa: E402
+
+BAR_US = 5.0
+CHAINS = 100
+NODES = 2 * CHAINS
+WARM_UP = 3  # pairs of runs that do not count
+
+
+class Sink:
+    """An agent that takes everything, decodes nothing, and says when something came."""
+
+    def __init__(self):
+        came = self.came = threading.Event()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self):
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                self.send_response(200)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"{}")
+                if self.path.endswith("/traces"):
+                    came.set()
+
+            do_GET = do_POST = do_PUT = answer
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+
+
+class Timed:
+    """An application whose prompts are timed from inside."""
+
+    def __init__(self, app, folder, sink=None):
+        self.times = folder.with_suffix(".times")
+        self.sink = sink
+        environment = {
+            "PYTHONHASHSEED": "0",
+            "COMFYDD_BENCH_TIMES": str(self.times),
+            **({"DD_TRACE_AGENT_URL": sink.url} if sink else {}),
+        }
+        self.application = comfyui.ComfyUI(app, folder, comfyui.LIBRARY if sink else None, environment)
+
+    def __enter__(self):
+        self.application.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self.application.__exit__(*error)
+
+    def run(self, first):
+        """Runs one workflow and waits until its spans have been sent too: (clock, CPU) in microseconds per
+        node. Asks the application nothing meanwhile, an answer would take its time."""
+        done = len(self.read())
+        if self.sink:
+            self.sink.came.clear()
+        self.application.submit(workflows.chains(CHAINS, first))
+        wait_for("the workflow to end", 60, lambda: len(self.read()) > done)
+        if self.sink and not self.sink.came.wait(30):
+            raise Failed("no spans have come:\n" + self.application.process.last_lines())
+        return [int(ns) / 1e3 / NODES for ns in self.read()[-1].split()]
+
+    def read(self):
+        return self.times.read_text().splitlines()
+
+
+def measure_once(app, folder, rounds):
+    """Starts both applications; of every pair of runs: (bare clock, bare CPU, extra clock, extra CPU) in µs
+    per node."""
+    with contextlib.ExitStack() as stack:
+        sink = stack.enter_context(Sink())
+        bare = stack.enter_context(Timed(app, folder / "bare"))
+        traced = stack.enter_context(Timed(app, folder / "traced", sink))
+        pairs = []
+        for number in range(WARM_UP + rounds):
+            turns = (bare, traced) if number % 2 else (traced, bare)
+            us = {one: one.run(1000 * (number + 1)) for one in turns}
+            pairs.append((*us[bare], us[traced][0] - us[bare][0], us[traced][1] - us[bare][1]))
+        return pairs[WARM_UP:]
+
+
+def measure(app, starts, rounds):
+    """The pairs of every start, as measure_once has them."""
+    app.custom_nodes.append(pathlib.Path(__file__).resolve().parent / "custom_nodes")
+    by_start = []
+    for _ in range(starts):
+        with tempfile.TemporaryDirectory(prefix="comfydd-bench-") as folder:
+            by_start.append(measure_once(app, pathlib.Path(folder), rounds))
+    return by_start
+
+
+def medians(pairs):
+    return [statistics.median(column) for column in zip(*pairs)]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--starts", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=15, help="pairs of runs after each start")
+    options = parser.parse_args()
+    app = comfyui.checkout_from_environment()
+    if not app:
+        print("real ComfyUI: left out, COMFYUI names no checkout")
+        return 0
+    by_start = measure(app, options.starts, options.rounds)
+    bare_clock, bare_cpu, clock, cpu = medians(sum(by_start, []))
+    each = ", ".join(f"{medians(pairs)[3]:+.1f}" for pairs in by_start)
+    print(
+        f"{app}: {NODES} trivial nodes, {bare_clock:.0f} µs each ({bare_cpu:.0f} µs CPU); with the library "
+        f"{clock:+.1f} µs each, {cpu:+.1f} µs CPU (bar {BAR_US:g}); "
+        f"median of {options.starts * options.rounds} pairs, CPU by start {each}"
+    )
+    return 0 if cpu <= BAR_US else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
