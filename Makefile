@@ -38,11 +38,12 @@ all: build/libcomfydd.so ## build the library
 build/libcomfydd.so: build/release/libcomfydd.so
 	cp $< $@.new && mv $@.new $@
 
-# Distributions build libjansson.a for programs: its one direct reference to a variable of libc's (stdin, in a function
-# that is not used here) would make our code pages writable at load time. It is turned to one of our own.
+# Distributions build libjansson.a for programs of their own libc. Its one direct reference to a variable of libc's (stdin,
+# in a function that is not used here) would make our code pages writable at load time: it is turned to one of our own.
+# glibc's checked functions would keep programs of musl from starting: weak references do not.
 $(BUILD)/libjansson.a:
 	@mkdir -p $(@D)
-	objcopy --redefine-sym stdin=comfydd_no_stdin $$($(CC) -print-file-name=libjansson.a) $@
+	objcopy --redefine-sym stdin=comfydd_no_stdin --wildcard --weaken-symbol='__*_chk' $$($(CC) -print-file-name=libjansson.a) $@
 
 $(BUILD)/libcomfydd.so: $(OBJECTS) $(BUILD)/libjansson.a src/exports.map
 	$(CC) $(VARIANT_FLAGS) $(LIB_LDFLAGS) $(LDFLAGS) -o $@ $(OBJECTS) $(STATIC_LIBS) -pthread

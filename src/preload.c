@@ -18,8 +18,8 @@
 #include "trace/sampler.h"
 #include "trace/span.h"
 
+#include <dlfcn.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -29,6 +29,12 @@
 static struct flight *flight; /* owned: this process's, or in a forked child still the parent's */
 static bool watching;         /* begin succeeded: executors will be found */
 static pid_t owner;           /* the process whose spans `flight` holds; 0 before the first workflow */
+
+/* The library is linked without the compiler's start files, whose references to symbols that nearly nobody defines cost
+ * every child process three fruitless searches. This is what atexit and pthread_atfork want of them: an address that
+ * stands for this library. */
+extern void *__dso_handle __attribute__((visibility("hidden")));
+void *__dso_handle = &__dso_handle;
 
 /* ---- exit and exec ---- */
 
@@ -40,8 +46,8 @@ static void stop(void) {
     flight_set_clean_exit(flight); /* the mapping itself stays: threads may still be about */
     struct flight_counts spans = flight_counts(flight);
     if (spans.sent < spans.recorded)
-        log_line("%llu of %llu spans did not reach the Datadog agent", (unsigned long long)(spans.recorded - spans.sent),
-                 (unsigned long long)spans.recorded);
+        log_line("%llu of %llu spans did not reach the Datadog agent",
+                 (unsigned long long)(spans.recorded - spans.sent), (unsigned long long)spans.recorded);
 }
 
 void preload_before_exec(void) {
@@ -58,6 +64,14 @@ static void forked(void) {
     executor_forked();
     span_disconnect();
     exporter_forked();
+}
+
+/* What pthread_atfork stands for in glibc. Looked up, because a reference to it would keep programs of another libc, which
+ * inherit the library too, from starting; where it is missing, so is what the rest of the library relies on. */
+static bool watch_forks(void) {
+    typedef int (*register_atfork)(void (*)(void), void (*)(void), void (*)(void), void *);
+    register_atfork found = (register_atfork)dlsym(RTLD_DEFAULT, "__register_atfork");
+    return found && found(NULL, NULL, forked, &__dso_handle) == 0;
 }
 
 /* ---- the first workflow of this process ---- */
@@ -94,10 +108,11 @@ static void start_tracing(void) {
 /* ---- the first file opened by Python code ---- */
 
 static void begin(void) {
+    log_hold(); /* until an executor is found */
     config_load(NULL);
     log_set_debug(config()->debug);
     if (!config()->enabled || !config()->trace_enabled || !python_init()) return;
-    pthread_atfork(NULL, NULL, forked);
+    if (!watch_forks()) return;
     executor_init(start_tracing);
     watching = discovery_start(executor_module_found);
     if (!watching) log_line("Python's import system cannot be watched; nothing is traced");
@@ -110,12 +125,6 @@ static int start_by_shim(void) {
 }
 
 /* ---- loading ---- */
-
-/* The library is linked without the compiler's start files, whose references to symbols that nearly nobody defines cost
- * every child process three fruitless searches. This is what atexit and pthread_atfork want of them: an address that
- * stands for this library. */
-extern void *__dso_handle __attribute__((visibility("hidden")));
-void *__dso_handle = &__dso_handle;
 
 __attribute__((constructor)) static void load(void) {
     hooks_libc_resolve();

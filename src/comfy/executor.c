@@ -482,9 +482,11 @@ void executor_module_found(PyObject *module) {
     case GENERATION_NONE:
         return;
     case GENERATION_UNKNOWN:
+        log_release();
         log_once("this ComfyUI's executor has a shape that is not known yet; workflows are not traced");
         return;
     case GENERATION_FOUND:
+        log_release();
         break;
     }
     /* A prompt is one call, and exceptions that leave it must be seen; nodes are many, and return their errors. */

@@ -8,7 +8,8 @@
 static int entries(const char *folder) {
     DIR *stream = opendir(folder);
     int count = 0;
-    while (stream && readdir(stream)) count++;
+    while (stream && readdir(stream))
+        count++;
     if (stream) closedir(stream);
     return count - 2; /* . and .. */
 }
