@@ -32,6 +32,7 @@ static int read_reply(struct http_reply *reply, const uint8_t *data, size_t size
     return result ? result : http_reply_closed(reply);
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static struct http_reply whole, cut; /* keep their memory from run to run */
     if (size < 1) return 0;
