@@ -105,8 +105,8 @@ static void note_answer(struct sender *s, enum agent_answer answer) {
     agent_report_failure(s->agent, s->attempts);
     uint64_t backoff = s->attempts < 7 ? BACKOFF_FIRST << (s->attempts - 1) : BACKOFF_MOST;
     if (backoff > BACKOFF_MOST) backoff = BACKOFF_MOST;
-    uint64_t now =
-        clock_mono_ns(); /* its last digits differ enough to keep processes from marching in step */
+    /* The clock's last digits differ enough between processes to keep them from marching in step. */
+    uint64_t now = clock_mono_ns();
     s->retry_ns = now + backoff / 2 + now % (backoff / 2);
 }
 

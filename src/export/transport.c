@@ -39,9 +39,14 @@ static int take(char *to, size_t room, const char *from, size_t size) {
     return 0;
 }
 
+/* 1 .. 65535. By hand: newer C libraries turn atoi into a symbol that older ones, and musl, lack. */
 static bool is_port(const char *text) {
-    size_t digits = strspn(text, "0123456789");
-    return digits > 0 && digits < 6 && !text[digits] && atoi(text) > 0 && atoi(text) < 65536;
+    unsigned port = 0;
+    for (const char *c = text; *c; c++) {
+        if (*c < '0' || *c > '9' || port > 65535) return false;
+        port = port * 10 + (unsigned)(*c - '0');
+    }
+    return port > 0 && port < 65536;
 }
 
 /* HOST[:PORT][/PREFIX] */
