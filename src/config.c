@@ -222,14 +222,19 @@ static void take_own_tag(void *context, const char *name, const char *value) {
         loader->config.version = value;
 }
 
+/* What the row's variable says, else its OpenTelemetry one; NULL when neither says anything. *name is who said it. */
+static const char *value_of(struct loader *loader, const struct setting *row, const char **name) {
+    *name = row->name;
+    const char *value = variable(loader, *name);
+    if (value || !*row->otel) return value;
+    *name = row->otel;
+    value = variable(loader, *name);
+    return value ? from_otel(loader, *name, value) : NULL;
+}
+
 static void load_setting(struct loader *loader, const struct setting *row) {
-    const char *name = row->name;
-    const char *value = variable(loader, name);
-    if (!value && *row->otel) {
-        name = row->otel;
-        value = variable(loader, name);
-        if (value) value = from_otel(loader, name, value);
-    }
+    const char *name;
+    const char *value = value_of(loader, row, &name);
     char expected[80];
     if (value && !settings_set(&loader->config, row, value))
         refuse(name, value, settings_expected(row, expected, sizeof expected), settings_default(row));
@@ -330,6 +335,22 @@ static void start_with_defaults(void) {
 
 static const char *from_environment(const char *name) {
     return getenv(name);
+}
+
+bool config_wanted(const char *(*lookup)(const char *name)) {
+    int saved_errno = errno;
+    struct loader loader = {.lookup = lookup ? lookup : from_environment};
+    settings_defaults(&loader.config);
+    for (const struct setting *row = settings; row < settings + settings_count; row++) {
+        if (row->type != SETTING_BOOL || (row->field != offsetof(struct config, enabled) &&
+                                          row->field != offsetof(struct config, trace_enabled)))
+            continue;
+        const char *name, *value = value_of(&loader, row, &name);
+        if (value) settings_set(&loader.config, row, value);
+    }
+    release(loader.kept);
+    errno = saved_errno;
+    return loader.config.enabled && loader.config.trace_enabled;
 }
 
 bool config_load(const char *(*lookup)(const char *name)) {

@@ -47,6 +47,10 @@ struct config {
     double long_running_s;           /* COMFYDD_LONG_RUNNING_AFTER, before a workflow's first snapshot */
 };
 
+/* Whether tracing is wanted at all (COMFYDD_ENABLED, DD_TRACE_ENABLED): reads these two only, logs nothing, changes
+ * nothing. For programs of which it is not known yet whether they are a ComfyUI. */
+bool config_wanted(const char *(*lookup)(const char *name));
+
 /* Reads the environment. `lookup` stands for getenv (tests pass their own); NULL means getenv. Values are
  * copied. Returns false without memory: then the defaults are in force. May be called again: earlier strings
  * are gone. */

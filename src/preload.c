@@ -74,6 +74,14 @@ static bool watch_forks(void) {
     return found && found(NULL, NULL, forked, &__dso_handle) == 0;
 }
 
+/* ---- the first executor found ---- */
+
+/* Not earlier: Python programs that are no ComfyUI inherit the library too, and shall hear nothing about its settings. */
+static void read_settings(void) {
+    config_load(NULL);
+    log_set_debug(config()->debug);
+}
+
 /* ---- the first workflow of this process ---- */
 
 static void start_tracing(void) {
@@ -108,12 +116,9 @@ static void start_tracing(void) {
 /* ---- the first file opened by Python code ---- */
 
 static void begin(void) {
-    log_hold(); /* until an executor is found */
-    config_load(NULL);
-    log_set_debug(config()->debug);
-    if (!config()->enabled || !config()->trace_enabled || !python_init()) return;
+    if (!config_wanted(NULL) || !python_init()) return;
     if (!watch_forks()) return;
-    executor_init(start_tracing);
+    executor_init(read_settings, start_tracing);
     watching = discovery_start(executor_module_found);
     if (!watching) log_line("Python's import system cannot be watched; nothing is traced");
 }

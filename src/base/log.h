@@ -17,12 +17,6 @@ void log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* A line for the developer; nothing unless debugging is on. */
 void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* From log_hold on, lines are kept back (the first 4 KiB of them); log_release writes them. Every Python program that
- * inherits the library reads the settings, but only one that turns out to be a ComfyUI may say something about them.
- * Both on one thread, before others log. */
-void log_hold(void);
-void log_release(void);
-
 /* log_line, once per call site and process. */
 #define log_once(...)                                                                                        \
     do {                                                                                                     \

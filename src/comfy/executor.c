@@ -16,13 +16,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct workflow *workflows; /* all that are open */
+static struct workflow *workflows;  /* all that are open */
+static void (*read_settings)(void); /* NULL once called */
 static void (*start_tracing)(void);
 static bool tracing;             /* start_tracing has been called in this process */
 static bool forked;              /* set by executor_forked, acted upon under the GIL */
 static PyObject *input_data_all; /* owned, interned: a local that only a really executed node binds */
 
-void executor_init(void (*start)(void)) {
+void executor_init(void (*settings)(void), void (*start)(void)) {
+    read_settings = settings;
     start_tracing = start;
     input_data_all = PyUnicode_InternFromString("input_data_all");
     PyErr_Clear();
@@ -478,15 +480,18 @@ static void say_instrumented(PyObject *module, const struct generation *generati
 
 void executor_module_found(PyObject *module) {
     struct generation_match match;
-    switch (generations_match(module, &match)) {
+    enum generation_verdict verdict = generations_match(module, &match);
+    if (verdict != GENERATION_NONE && read_settings) {
+        read_settings();
+        read_settings = NULL;
+    }
+    switch (verdict) {
     case GENERATION_NONE:
         return;
     case GENERATION_UNKNOWN:
-        log_release();
         log_once("this ComfyUI's executor has a shape that is not known yet; workflows are not traced");
         return;
     case GENERATION_FOUND:
-        log_release();
         break;
     }
     /* A prompt is one call, and exceptions that leave it must be seen; nodes are many, and return their errors. */

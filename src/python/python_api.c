@@ -1,7 +1,5 @@
 #include "python/python_api.h"
 
-#include "base/log.h"
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,10 +10,7 @@ bool python_init(void) {
     const char *version = Py_GetVersion();
     if (strncmp(version, "3.", 2) != 0 || atoi(version + 2) < 9) return false;
     /* Free-threaded builds have another object header and no GIL to protect our tables. */
-    if (strstr(version, "free-threading")) {
-        log_once("this Python is a free-threaded build, which is not supported yet; nothing is traced");
-        return false;
-    }
+    if (strstr(version, "free-threading")) return false;
     PyObject *zero = PyLong_FromLong(0);
     if (!zero) return false;
     int_type = PyObject_Type(zero);

@@ -316,6 +316,26 @@ static void texts_for_request_headers_are_one_word(void **state) {
     assert_string_equal(config()->external_env, "it-false,cn-comfyui,pu-1");
 }
 
+static bool wanted(const char *const *pairs) {
+    environment = pairs;
+    capture_start();
+    bool answer = config_wanted(lookup);
+    assert_string_equal(capture_stop(), "");
+    return answer;
+}
+
+#define WANTED(...) wanted((const char *const[]){__VA_ARGS__, NULL})
+
+static void whether_tracing_is_wanted_is_known_without_a_word(void **state) {
+    (void)state;
+    assert_true(WANTED(NULL));
+    assert_true(WANTED("COMFYDD_ENABLED", "perhaps", "DD_TRACE_AGENT_PORT", "none"));
+    assert_false(WANTED("COMFYDD_ENABLED", "false"));
+    assert_false(WANTED("DD_TRACE_ENABLED", "0"));
+    assert_false(WANTED("OTEL_TRACES_EXPORTER", "none"));
+    assert_true(WANTED("OTEL_TRACES_EXPORTER", "none", "DD_TRACE_ENABLED", "true"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_set_gives_the_documented_defaults),
@@ -334,6 +354,7 @@ int main(void) {
         cmocka_unit_test(span_rules_may_be_in_a_file),
         cmocka_unit_test(tags_are_split_as_datadog_does),
         cmocka_unit_test(at_most_ten_foreign_attributes_become_tags),
+        cmocka_unit_test(whether_tracing_is_wanted_is_known_without_a_word),
         cmocka_unit_test(texts_for_request_headers_are_one_word),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
