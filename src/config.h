@@ -51,7 +51,7 @@ struct config {
  * nothing. For programs of which it is not known yet whether they are a ComfyUI. */
 bool config_wanted(const char *(*lookup)(const char *name));
 
-/* Reads the environment. `lookup` stands for getenv (tests pass their own); NULL means getenv. Values are
+/* Reads the environment. `lookup` takes the place of getenv, for tests; NULL means getenv. Values are
  * copied. Returns false without memory: then the defaults are in force. May be called again: earlier strings
  * are gone. */
 bool config_load(const char *(*lookup)(const char *name));

@@ -74,10 +74,13 @@ static bool watch_forks(void) {
     return found && found(NULL, NULL, forked, &__dso_handle) == 0;
 }
 
-/* ---- the first executor found ---- */
+/* ---- the first executor found, or the shim ---- */
 
 /* Not earlier: Python programs that are no ComfyUI inherit the library too, and shall hear nothing about its settings. */
 static void read_settings(void) {
+    static bool done;
+    if (done) return;
+    done = true;
     config_load(NULL);
     log_set_debug(config()->debug);
 }
@@ -126,6 +129,7 @@ static void begin(void) {
 /* comfydd_start: the shim has loaded the library, or wants to know whether a preloaded one is at work. */
 static int start_by_shim(void) {
     bootstrap_now();
+    if (watching) read_settings(); /* the shim asks for some; it runs in ComfyUIs only */
     return watching;
 }
 

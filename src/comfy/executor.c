@@ -16,8 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct workflow *workflows;  /* all that are open */
-static void (*read_settings)(void); /* NULL once called */
+static struct workflow *workflows; /* all that are open */
+static void (*read_settings)(void);
 static void (*start_tracing)(void);
 static bool tracing;             /* start_tracing has been called in this process */
 static bool forked;              /* set by executor_forked, acted upon under the GIL */
@@ -481,10 +481,7 @@ static void say_instrumented(PyObject *module, const struct generation *generati
 void executor_module_found(PyObject *module) {
     struct generation_match match;
     enum generation_verdict verdict = generations_match(module, &match);
-    if (verdict != GENERATION_NONE && read_settings) {
-        read_settings();
-        read_settings = NULL;
-    }
+    if (verdict != GENERATION_NONE) read_settings();
     switch (verdict) {
     case GENERATION_NONE:
         return;

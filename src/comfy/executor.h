@@ -8,8 +8,8 @@
 
 #include "python/python_api.h"
 
-/* Must be called before the first module is found. `read_settings` is called once, when the first executor is found:
- * then this is a ComfyUI. `start_tracing` is called at the first workflow, and again at the
+/* Must be called before the first module is found. `read_settings` is called when an executor is found: then this is a
+ * ComfyUI. `start_tracing` is called at the first workflow, and again at the
  * first workflow of a forked child: it makes spans possible. */
 void executor_init(void (*read_settings)(void), void (*start_tracing)(void));
 
