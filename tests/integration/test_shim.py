@@ -9,16 +9,14 @@ import os
 import pathlib
 import subprocess
 import sys
-import sysconfig
 
 import bridge_scenarios  # noqa: F401  for the names of its scenarios, as the next
 import ddtrace_scenarios  # noqa: F401
 import pytest
 import scenarios
+from programs import HERE, REPOSITORY, build_probe, run
 from venvs import interpreters, python_of
 
-HERE = pathlib.Path(__file__).resolve().parent
-REPOSITORY = HERE.parents[1]
 SHIM = REPOSITORY / "comfyui_shim"
 PRESTARTUP = SHIM / "prestartup_script.py"
 
@@ -38,37 +36,9 @@ SILENT = {"DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false", "DD_REMOTE_CONFIGURAT
 OFF = {"DD_PROFILING_ENABLED": "false", "DD_RUNTIME_METRICS_ENABLED": "false"}
 
 
-def environment(**variables):
-    """That of a user who has set `variables` and nothing else that counts here."""
-    set_aside = ("DD_", "OTEL_", "COMFYDD_", "LD_", "PYTHON")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(set_aside)}
-    return {**kept, "PYTHONDONTWRITEBYTECODE": "1", **{name: os.fspath(v) for name, v in variables.items()}}
-
-
-def run(command, **variables):
-    """(stdout, stderr) of a program that must end well."""
-    done = subprocess.run(command, env=environment(**variables), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done.stdout, done.stderr
-
-
-def build_probe(folder):
-    """bridge_probe.c and the objects of the library that it needs, as one shared library."""
-    path = folder / "bridge_probe.so"
-    subprocess.run(["make", "-s", "build/release/libcomfydd.a"], cwd=REPOSITORY, check=True, timeout=300)
-    subprocess.run(
-        ["cc", "-std=c11", "-D_GNU_SOURCE", "-DPy_LIMITED_API=0x03090000", "-fvisibility=hidden", "-fPIC"]
-        + ["-I", REPOSITORY / "src", "-I", REPOSITORY / "include", "-isystem", sysconfig.get_path("include")]
-        + ["-shared", "-o", path, HERE / "bridge_probe.c", REPOSITORY / "build/release/libcomfydd.a"],
-        check=True,
-        timeout=300,
-    )
-    return path
-
-
 @pytest.fixture(scope="session")
 def probe(tmp_path_factory):
-    return build_probe(tmp_path_factory.mktemp("probe"))
+    return build_probe("bridge_probe", tmp_path_factory.mktemp("probe"))
 
 
 # ---- the C side of the bridge

@@ -2,16 +2,14 @@
 they send must be one trace."""
 
 import json
-import pathlib
 import subprocess
 
 import pytest
+from programs import HERE, LIBRARY, REPOSITORY, environment
 from rig.agent import Agent
-from test_shim import MATRIX, PRESTARTUP, REPOSITORY, SILENT, environment
+from test_shim import MATRIX, PRESTARTUP, SILENT
 from venvs import python_of
 
-HERE = pathlib.Path(__file__).resolve().parent
-LIBRARY = REPOSITORY / "build" / "libcomfydd.so"
 GENERATIONS = REPOSITORY / "tests" / "fakes" / "comfyui"
 
 pytestmark = pytest.mark.timeout(900)  # making virtual environments included

@@ -1,0 +1,40 @@
+"""Programs that the tests run: with the library, or with a probe that is built from its objects."""
+
+import os
+import pathlib
+import subprocess
+import sysconfig
+
+HERE = pathlib.Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
+LIBRARY = REPOSITORY / "build" / "libcomfydd.so"
+
+
+def environment(**variables):
+    """That of a user who has set `variables` and nothing else that counts here."""
+    set_aside = ("DD_", "OTEL_", "COMFYDD_", "LD_", "PYTHON")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(set_aside)}
+    return {**kept, "PYTHONDONTWRITEBYTECODE": "1", **{name: os.fspath(v) for name, v in variables.items()}}
+
+
+def run(command, code=0, cwd=None, **variables):
+    """(stdout, stderr) of a program that must end with this code."""
+    done = subprocess.run(
+        command, env=environment(**variables), cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        timeout=300)
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    return done.stdout, done.stderr
+
+
+def build_probe(name, folder):
+    """NAME.c and the objects of the library that it needs, as one shared library in `folder`."""
+    path = folder / f"{name}.so"
+    subprocess.run(["make", "-s", "build/release/libcomfydd.a"], cwd=REPOSITORY, check=True, timeout=300)
+    subprocess.run(
+        ["cc", "-std=c11", "-D_GNU_SOURCE", "-DPy_LIMITED_API=0x03090000", "-fvisibility=hidden", "-fPIC"]
+        + ["-I", REPOSITORY / "src", "-I", REPOSITORY / "include", "-isystem", sysconfig.get_path("include")]
+        + ["-shared", "-o", path, HERE / f"{name}.c", REPOSITORY / "build/release/libcomfydd.a"],
+        check=True,
+        timeout=300,
+    )
+    return path
