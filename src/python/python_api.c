@@ -27,6 +27,14 @@ void python_error_restore(struct python_error *saved) {
     PyErr_Restore(saved->type, saved->value, saved->traceback); /* also drops an error of our own */
 }
 
+PyObject *python_error_exception(struct python_error *saved) {
+    if (!saved->type) return NULL;
+    PyErr_NormalizeException(&saved->type, &saved->value, &saved->traceback);
+    /* Up to 3.11 that waits until an except clause takes the exception. */
+    if (saved->value && saved->traceback) PyException_SetTraceback(saved->value, saved->traceback);
+    return saved->value;
+}
+
 bool python_error_clear(void) {
     PyObject *interrupt = PyDict_GetItemString(PyEval_GetBuiltins(), "KeyboardInterrupt"); /* borrowed */
     bool interrupted = interrupt && PyErr_ExceptionMatches(interrupt);

@@ -40,6 +40,7 @@
 #pragma weak PyErr_SetString
 #pragma weak PyEval_GetBuiltins
 #pragma weak PyEval_GetFrame
+#pragma weak PyException_SetTraceback
 #pragma weak PyFloat_AsDouble
 #pragma weak PyGILState_Ensure
 #pragma weak PyGILState_GetThisThreadState
@@ -95,6 +96,7 @@
 #pragma weak PyUnicode_InternFromString
 #pragma weak PyBytes_AsStringAndSize
 #pragma weak Py_AddPendingCall
+#pragma weak Py_AtExit
 #pragma weak Py_CompileString
 #pragma weak Py_DecRef
 #pragma weak Py_GetRecursionLimit
@@ -151,6 +153,9 @@ struct python_error {
 };
 void python_error_save(struct python_error *saved);
 void python_error_restore(struct python_error *saved);
+
+/* The exception object of a saved error, made complete (its traceback attached); borrowed. NULL without an error. */
+PyObject *python_error_exception(struct python_error *saved);
 
 /* Clears an error of our own. Ctrl-C that happened to arrive in Python code of ours is the program's: it goes back to
  * where the program will notice it, and the result is true. */

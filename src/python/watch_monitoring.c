@@ -89,7 +89,7 @@ static bool prepare(void) {
 }
 
 bool watch_monitoring_arm(struct watch_target *target) {
-    if (target_of(target->code)) return false; /* two functions with one code object: the first keeps it */
+    if (target_of(target->code)) return true; /* another function with the same code: seen as that one */
     if (target_count == TARGET_LIMIT || !prepare()) return false;
     targets[target_count++] = target;
     if (succeeded(PyObject_CallMethod(monitoring, "set_local_events", "lOl", tool, target->code,

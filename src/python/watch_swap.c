@@ -46,9 +46,9 @@ static void awaitable_raised(Awaitable *self) {
     struct python_error error;
     bool returned = PyErr_ExceptionMatches(stop_iteration);
     python_error_save(&error);
-    PyErr_NormalizeException(&error.type, &error.value, &error.traceback);
-    PyObject *value = returned && error.value ? python_attribute(error.value, "value") : NULL;
-    awaitable_left(self, returned ? value : error.value, !returned);
+    PyObject *exception = python_error_exception(&error);
+    PyObject *value = returned && exception ? python_attribute(exception, "value") : NULL;
+    awaitable_left(self, returned ? value : exception, !returned);
     python_decref(value);
     python_error_restore(&error);
 }
@@ -186,8 +186,7 @@ static PyObject *call_function(const struct watch_target *target, PyObject *argu
     }
     struct python_error error;
     python_error_save(&error);
-    PyErr_NormalizeException(&error.type, &error.value, &error.traceback);
-    target->handler->leave(&call, key, target->context, error.value, true);
+    target->handler->leave(&call, key, target->context, python_error_exception(&error), true);
     python_error_restore(&error);
     return NULL;
 }
@@ -195,6 +194,7 @@ static PyObject *call_function(const struct watch_target *target, PyObject *argu
 /* The one C callable in a stub's constants; `capsule` holds the target. */
 static PyObject *on_call(PyObject *capsule, PyObject *const *arguments, Py_ssize_t count) {
     const struct watch_target *target = PyCapsule_GetPointer(capsule, NULL);
+    if (target && !target->function) return python_none(); /* warm_up */
     PyObject *tuple = target ? PyTuple_New(count) : NULL;
     if (!tuple) return NULL;
     for (Py_ssize_t i = 0; i < count; i++)
@@ -308,16 +308,16 @@ static PyObject *dress(PyObject *stub, PyObject *constants, PyObject *original) 
     return dressed;
 }
 
-/* A private function object with the original's code, globals and name. Defaults are not needed: the stub's function
- * has applied them. */
-static PyObject *private_copy(const struct watch_target *target) {
+/* A private function object with this code, and the original's globals and name. Defaults are not needed: the stub's
+ * function has applied them. */
+static PyObject *private_function(const struct watch_target *target, PyObject *code) {
     PyObject *type = PyObject_Type(target->watched);
     PyObject *globals = python_attribute(target->watched, "__globals__");
     PyObject *name = python_attribute(target->watched, "__name__");
     PyObject *qualified = python_attribute(target->watched, "__qualname__");
     PyObject *copy = NULL;
     if (type && globals && name && qualified)
-        copy = PyObject_CallFunctionObjArgs(type, target->code, globals, name, NULL);
+        copy = PyObject_CallFunctionObjArgs(type, code, globals, name, NULL);
     if (copy && PyObject_SetAttrString(copy, "__qualname__", qualified) != 0) {
         Py_DecRef(copy);
         copy = NULL;
@@ -329,6 +329,20 @@ static PyObject *private_copy(const struct watch_target *target) {
     return copy;
 }
 
+/* 3.11 counts a level more for calls that its interpreter has not specialised yet, which it does after eight: those are
+ * made here, by nobody, so that lend_recursion is right from the first real call on. */
+static void warm_up(const struct watch_target *target, PyObject *code) {
+    if (python_minor != 11 || target->coroutine) return;
+    PyObject *function = private_function(target, code);
+    PyObject *arguments = PyTuple_New(target->parameters);
+    for (int i = 0; arguments && i < target->parameters; i++)
+        PyTuple_SetItem(arguments, i, python_none());
+    for (int i = 0; function && arguments && i < 16; i++)
+        python_decref(PyObject_CallObject(function, arguments));
+    python_decref(function);
+    python_decref(arguments);
+}
+
 bool watch_swap_arm(struct watch_target *target) {
     struct buf source = {0};
     PyObject *stub = NULL, *capsule = NULL, *callable = NULL, *constants = NULL, *code = NULL;
@@ -338,7 +352,10 @@ bool watch_swap_arm(struct watch_target *target) {
     if (capsule) callable = PyCFunction_NewEx(&call_method, capsule, NULL);
     if (callable) constants = constants_with(stub, callable);
     if (constants) code = dress(stub, constants, target->code);
-    if (code) target->function = private_copy(target);
+    if (code) {
+        warm_up(target, code);
+        target->function = private_function(target, target->code);
+    }
     bool armed = target->function && PyObject_SetAttrString(target->watched, "__code__", code) == 0;
     PyErr_Clear();
     python_decref(stub);

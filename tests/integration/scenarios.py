@@ -18,12 +18,12 @@ def names(module):
     return list(_scenarios[module])
 
 
-def run_all():
-    """Runs the main script's. Prints {name: None, or the traceback}."""
+def run_all(*only):
+    """Runs the main script's, or those with these names. Prints {name: None, or the traceback}."""
     results = {}
-    for name, function in _scenarios["__main__"].items():
+    for name in only or _scenarios["__main__"]:
         try:
-            function()
+            _scenarios["__main__"][name]()
             results[name] = None
         except BaseException:
             results[name] = traceback.format_exc()
