@@ -130,7 +130,7 @@ static void begin(void) {
 static int start_by_shim(void) {
     bootstrap_now();
     if (watching) read_settings(); /* the shim asks for some; it runs in ComfyUIs only */
-    return watching;
+    return watching && bootstrap_begun();
 }
 
 /* ---- loading ---- */

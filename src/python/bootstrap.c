@@ -18,11 +18,18 @@ bool bootstrap_begun(void) {
     return __atomic_load_n(&state, __ATOMIC_ACQUIRE) == BEGUN;
 }
 
+/* Py_Finalize is done. Should the program make another interpreter, nothing begins there: we hold objects of the one that
+ * is gone. */
+static void interpreter_ended(void) {
+    __atomic_store_n(&state, IDLE, __ATOMIC_RELEASE);
+}
+
 void bootstrap_now(void) {
     if (__atomic_load_n(&state, __ATOMIC_ACQUIRE) != ARMED) return;
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) return;
     if (!PySys_GetObject("meta_path") || !PySys_GetObject("implementation")) return; /* too early */
     __atomic_store_n(&state, BEGUN, __ATOMIC_RELEASE);
+    Py_AtExit(interpreter_ended);
     begin_function();
 }
 

@@ -3,8 +3,8 @@
 #include <string.h>
 
 static void (*found_module)(PyObject *module);
-static PyObject *finder;         /* owned: our entry of sys.meta_path, for ever */
-static PyObject *being_imported; /* borrowed: the module whose exec_module we are inside of */
+static PyObject *finder;                  /* owned: our entry of sys.meta_path, for ever */
+static __thread PyObject *being_imported; /* borrowed: the module whose exec_module we are inside of */
 
 /* ---- imports by name ---- */
 
@@ -62,6 +62,23 @@ static PyObject *ask_the_others(PyObject *const *arguments, Py_ssize_t count) {
     return spec;
 }
 
+/* Puts the function above into the loader's own attributes. Loaders that know only the load_module of before 3.4, and
+ * those that many modules share (classes: their __dict__ is no dict), are left alone. */
+static void put_stand_in(PyObject *loader) {
+    PyObject *dictionary = python_attribute(loader, "__dict__");
+    PyObject *real = python_attribute(loader, "exec_module");
+    if (real && dictionary && PyDict_Check(dictionary)) {
+        PyObject *stand_in = PyCFunction_NewEx(&exec_method, loader, NULL);
+        if (!stand_in || PyDict_SetItemString(dictionary, "exec_module", stand_in) != 0) PyErr_Clear();
+        python_decref(stand_in);
+    }
+    python_decref(real);
+    python_decref(dictionary);
+}
+
+static __thread bool
+    asking; /* find_spec is asking the other finders: one of them may ask all finders itself */
+
 /* find_spec(name, path, target). Stays in sys.meta_path for good: taking it out while another thread walks the list
  * could make that thread skip a finder. */
 static PyObject *find_spec(PyObject *self, PyObject *const *arguments, Py_ssize_t count) {
@@ -69,16 +86,13 @@ static PyObject *find_spec(PyObject *self, PyObject *const *arguments, Py_ssize_
     Py_ssize_t size = 0;
     const char *name = count ? PyUnicode_AsUTF8AndSize(arguments[0], &size) : NULL;
     if (!name) PyErr_Clear();
-    if (!name || !is_execution(name, (size_t)size)) return python_none();
+    if (!name || !is_execution(name, (size_t)size) || asking) return python_none();
+    asking = true;
     PyObject *spec = ask_the_others(arguments, count);
+    asking = false;
     if (!spec || python_is_none(spec)) return spec;
     PyObject *loader = python_attribute(spec, "loader");
-    if (loader && !python_is_none(loader)) {
-        PyObject *stand_in = PyCFunction_NewEx(&exec_method, loader, NULL);
-        /* A loader without a __dict__ (a namespace package, say) cannot hold an executor we could read. */
-        if (!stand_in || PyObject_SetAttrString(loader, "exec_module", stand_in) != 0) PyErr_Clear();
-        python_decref(stand_in);
-    }
+    if (loader) put_stand_in(loader);
     python_decref(loader);
     return spec;
 }
@@ -178,7 +192,7 @@ static PyObject *module_being_executed(void) {
     return module;
 }
 
-static PyObject *awaited_module; /* owned, while the profile function below is set */
+static __thread PyObject *awaited_module; /* owned, while the profile function below is set on this thread */
 
 /* A C profile function on this one thread, set only while the module's top-level code runs. It tells us the end of that
  * code on every version; sys.monitoring and code swap cannot, because the code object does not exist yet. */
@@ -216,7 +230,7 @@ static bool somebody_profiles(void) {
 }
 
 void discovery_file_opened(void) {
-    if (awaited_module || !finder) return;
+    if (!finder) return;
     PyObject *module = module_being_executed();
     PyErr_Clear();
     if (!module) return;
@@ -224,6 +238,9 @@ void discovery_file_opened(void) {
         Py_DecRef(module);
         return;
     }
+    PyObject *earlier =
+        awaited_module; /* still there: the program's own profile function took the place of ours */
     awaited_module = module;
     PyEval_SetProfile(on_profile, &_Py_NoneStruct);
+    python_decref(earlier);
 }
