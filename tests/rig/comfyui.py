@@ -127,12 +127,11 @@ class ComfyUI:
         """The seven of rig.workflows, as this application can run them."""
         return self.app.workflows(self, folder)
 
-    def submit(self, prompt, extra_data=None, client_id=None):
-        """Queues a prompt and returns its id."""
-        client = {"client_id": client_id} if client_id else {}
-        return http(self.url + "/prompt", {"prompt": prompt, "extra_data": extra_data or {}, **client})[
-            "prompt_id"
-        ]
+    def submit(self, prompt, extra_data=None, client_id=None, prompt_id=None):
+        """Queues a prompt and returns its id; ComfyUI makes one where none is given."""
+        ids = {"client_id": client_id, "prompt_id": prompt_id}
+        body = {"prompt": prompt, "extra_data": extra_data or {}, **{k: v for k, v in ids.items() if v}}
+        return http(self.url + "/prompt", body)["prompt_id"]
 
     def wait(self, prompt_id, seconds=60):
         """The history entry of a prompt, once it is done."""

@@ -1,4 +1,5 @@
-"""The stand-in of tests/fakes/comfyui: an application of its own with ComfyUI's executor interface."""
+"""The stand-ins of tests/fakes/comfyui: applications of our own with the interfaces of ComfyUI's
+executors."""
 
 import re
 import sys
@@ -9,20 +10,23 @@ from rig.process import Failed, get
 
 
 class StandIn:
-    """The stand-in of the newest executor generation."""
+    """The stand-in of one executor generation; the newest, if not said otherwise."""
 
     listening = re.compile(r"listening on port (\d+)")
-    environment = {}
+    environment = {"PYTHONHASHSEED": "0"}  # sets have the same order in every run
 
-    def __init__(self, python=sys.executable):
+    def __init__(self, python=sys.executable, generation="a3", options=()):
         self.python = python
-        self.folder = REPOSITORY / "tests" / "fakes" / "comfyui" / "a3"
+        self.generation = generation
+        self.options = options
+        self.folder = REPOSITORY / "tests" / "fakes" / "comfyui" / generation
 
     def __str__(self):
         return "the stand-in for ComfyUI (COMFYUI=dir runs a real one)"
 
     def command(self, folder):
-        return [self.python, "main.py"]
+        program = ["-m", "comfy.cmd.main"] if self.generation == "hidden" else ["main.py"]
+        return [self.python, *program, *self.options]
 
     def node_has_started(self, application, signal):
         try:

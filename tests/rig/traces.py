@@ -28,7 +28,7 @@ def find(spans, prompt_id):
 # ---- what it must be ----
 
 
-def problems(trace, workflow, prompt_id, parent_id=0, priority=1):
+def problems(trace, workflow, prompt_id, parent_id=0, priority=1, queue_wait_known=True):
     """Everything in which a trace is not what its workflow must give, as texts; empty when all is right."""
     found = []
 
@@ -45,7 +45,7 @@ def problems(trace, workflow, prompt_id, parent_id=0, priority=1):
     must("workflow: job.id", meta.get("job.id"), workflow.job_id)
     must("workflow: workflow.status", meta.get("workflow.status"), workflow.status)
     must("workflow: _sampling_priority_v1", metrics.get("_sampling_priority_v1"), priority)
-    must_have_error(must, "workflow", root, workflow.error)
+    must_have_error(must, "workflow", root, workflow.error, workflow.error_has_stack)
     cached = sum(node.cached for node in workflow.nodes)
     for name, count in (
         ("total", len(workflow.nodes)),
@@ -54,7 +54,7 @@ def problems(trace, workflow, prompt_id, parent_id=0, priority=1):
         ("failed", sum(node.result == "FAILURE" for node in workflow.nodes)),
     ):
         must(f"workflow: workflow.nodes.{name}", metrics.get(f"workflow.nodes.{name}"), count)
-    if not 0 <= metrics.get("workflow.queue_wait_ms", -1) < 60_000:
+    if queue_wait_known != (0 <= metrics.get("workflow.queue_wait_ms", -1) < 60_000):
         found.append(f"workflow: workflow.queue_wait_ms is {metrics.get('workflow.queue_wait_ms')!r}")
 
     must(
@@ -118,12 +118,12 @@ def check_node(must, found, span, node, root):
             found.append(f"{who}: {name} is {metrics.get(name)}")
 
 
-def must_have_error(must, who, span, error):
+def must_have_error(must, who, span, error, with_stack=True):
     meta = span["meta"]
     must(f"{who}: error", span["error"], 1 if error else 0)
     must(f"{who}: error.type", meta.get("error.type"), error[0] if error else None)
     must(f"{who}: error.message", meta.get("error.message", "").strip(), error[1] if error else "")
-    must(f"{who}: has error.stack", bool(meta.get("error.stack")), bool(error))
+    must(f"{who}: has error.stack", bool(meta.get("error.stack")), bool(error) and with_stack)
 
 
 def check_overlap(found, trace, ids):

@@ -26,6 +26,7 @@ class Workflow:
     nodes: list  # of Node, in no order
     status: str = "success"
     error: typing.Optional[tuple] = None
+    error_has_stack: bool = True  # not when the executor itself noticed it
     interrupt_when: typing.Optional[str] = (
         None  # the application knows by this that the node runs: interrupt then
     )

@@ -1,11 +1,13 @@
-"""Prints every call of the executor's functions and how the nodes' calls ended, by wrapping them as custom nodes do."""
+"""Prints every call of the executor's functions and how the nodes' calls ended, by wrapping them as custom
+nodes do."""
 
 import functools
 import inspect
 
 
 def wrap(execution):
-    """From now on the module prints `prompt` where one begins, and `call ID RESULT` after each call for a node."""
+    """From now on the module prints `prompt` where one begins, and `call ID RESULT` after each call for a
+    node."""
     _wrap_prompt_method(execution.PromptExecutor)
     name = next(n for n in ("_execute", "recursive_execute", "execute") if hasattr(execution, n))
     original = getattr(execution, name)

@@ -341,30 +341,30 @@ class Meet(Node):
 
 
 class ForkPython(Node):
-    """Forks; the child runs Python, and a whole prompt when it is given an id for one."""
+    """Forks; the child runs Python, or a whole prompt when it is given an id for one, and ends with 43."""
 
     INPUTS = {"value": {}, "prompt_id": {}}
 
     def run(self, value, prompt_id):
-        import application
-
         sys.stdout.flush()
         pid = os.fork()
         if pid == 0:
-            code = 1
             try:
-                code = 40 + len([n for n in range(3)])
-                if prompt_id:
-                    worker = threading.Thread(
-                        target=application.run_here, args=(_inner_prompt(value), prompt_id, {})
-                    )
-                    worker.start()
-                    worker.join()
+                self.child(value, prompt_id)
             finally:
-                sys.stdout.flush()
-                os._exit(code)
+                os._exit(1)
         status = os.waitpid(pid, 0)[1]
         return (os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status),)
+
+    def child(self, value, prompt_id):
+        import application
+
+        if not prompt_id:
+            os._exit(40 + len([n for n in range(3)]))
+        worker = threading.Thread(target=application.run_here, args=(_inner_prompt(value), prompt_id, {}))
+        worker.start()
+        worker.join()
+        os.execv("/bin/sh", ["sh", "-c", "exit 43"])
 
 
 class SpawnProcess(Node):

@@ -1,0 +1,52 @@
+"""Every executor generation on every CPython gives the same spans, and its application does what it does
+without us."""
+
+import re
+
+import pytest
+
+from rig import pythons, scenarios, traces
+
+pytestmark = pytest.mark.timeout(120)
+
+EVERY = [(generation, version) for generation in scenarios.GENERATIONS for version in pythons.find()]
+WITHOUT_PROMPT_IDS = ("r0", "r1")  # their executors are not told
+
+
+@pytest.mark.parametrize(
+    "generation, version, name",
+    [(generation, version, name) for generation, version in EVERY for name in scenarios.names(generation)],
+)
+def test_spans(traced, generation, version, name):
+    run = traced(generation, version)
+    trace = run.traces[name]
+    assert trace, "no trace has come"
+    told = generation not in WITHOUT_PROMPT_IDS
+    prompt_id = run.prompt_ids[name] if told else ""
+    assert traces.problems(trace, run.scenarios[name], prompt_id, queue_wait_known=told) == []
+
+
+def without_entry_frames(log):
+    """Leaves out of tracebacks what the library may add to them: a second frame of a function that an
+    exception left, at its first line. ComfyUI shows such tracebacks up to R2, and when its worker thread
+    dies."""
+    text = "\n".join(log).replace("\\n", "\n").replace('\\"', '"')  # some are inside of messages
+    return re.sub(
+        r'  File ".*/execution\.py", line \d+, in \w+\n    (async )?def .*\n( +\n)?', "", text
+    ).split("\n")
+
+
+@pytest.mark.parametrize("generation, version", EVERY)
+def test_the_application_does_the_same(bare, traced, generation, version):
+    without, with_library = bare(generation, version), traced(generation, version)
+    assert with_library.histories == without.histories
+    assert without_entry_frames(with_library.log) == without_entry_frames(without.log)
+    assert with_library.exit_code == without.exit_code == 0
+
+
+@pytest.mark.parametrize("generation, version", EVERY)
+def test_the_library_says_what_it_found(traced, generation, version):
+    (line,) = traced(generation, version).library_log
+    assert "Per-node execution instrumented" in line
+    assert f"generation {'hiddenswitch' if generation == 'hidden' else generation.upper()}" in line
+    assert f"Python {version}" in line
