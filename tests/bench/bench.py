@@ -1,35 +1,31 @@
 """Measures the library against a preload built from an empty file, and prints a table of bars and figures.
 
-Instructions are counted by valgrind (cachegrind without its cache model), so that the figures do not depend on what
-else the machine does. What does not belong to the thing measured (start of the program, import of the stand-in) is
-taken away by a second run with less work: cost = (more - less) / amount, the same with the empty preload.
+Instructions are counted by callgrind, so that the figures do not depend on what else the machine does.
 
 usage: bench.py [--write] [ROW...]      --write also puts the table into docs/bench.md; ROW selects by name
 """
 import concurrent.futures
 import dataclasses
-import functools
 import http.server
 import os
 import pathlib
-import platform
 import re
 import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 BUILD = ROOT / "build" / "bench"
 DOCUMENT = ROOT / "docs" / "bench.md"
-WORKLOAD = HERE / "workload.py"
 VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
 DEADLINE = 300  # seconds for one run
 
-COUNTS = {"calls": 1000, "methods": 1000, "generators": 2000, "exceptions": 1000}  # several 10^8 instructions each
 NODES = 200
+LAYOUTS = range(5)  # see shake() in workload.py
 
 
 @dataclasses.dataclass
@@ -71,33 +67,58 @@ class Agent(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def span(library):
+    """How many bytes of addresses the loader gives to a library."""
+    headers = subprocess.run(["readelf", "-lW", library], check=True, capture_output=True, text=True).stdout
+    loads = [line.split() for line in headers.splitlines() if line.split()[:1] == ["LOAD"]]
+    return max(int(load[2], 16) + int(load[5], 16) for load in loads)
+
+
+def compile_empty(target, wanted):
+    """An empty library of that span. With another one everything mapped later would lie elsewhere, and Python's method
+    cache, which hashes addresses, would have other collisions: 1 % of an exception-heavy loop."""
+    def compile_with(padding):
+        source = f"static char padding[{padding}] __attribute__((used));"
+        command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", target]
+        subprocess.run(command, input=source, text=True, check=True)
+
+    compile_with(1)
+    compile_with(1 + wanted - span(target))
+
+
 class Bench:
-    """Both preloads, as files whose paths have the same length, and the agent."""
+    """Both preloads, as files whose paths and mappings have the same length, the meter, and the agent."""
+
+    PRELOADS = ("empty", "ours_")
 
     def __init__(self):
         shutil.rmtree(BUILD, ignore_errors=True)
-        for name in ("empty", "ours_"):
+        for name in self.PRELOADS:
             (BUILD / name).mkdir(parents=True)
-        subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "/dev/null", "-o", BUILD / "empty/lib.so"], check=True)
-        shutil.copy(ROOT / "build/libcomfydd.so", BUILD / "ours_/lib.so")
+        ours = shutil.copy(ROOT / "build/libcomfydd.so", BUILD / "ours_/lib.so")
+        compile_empty(BUILD / "empty/lib.so", span(ours))
+        self.meter = BUILD / "meter.so"
+        subprocess.run(["cc", "-O2", "-shared", "-fPIC", HERE / "meter.c", "-o", self.meter], check=True)
         self.agent = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Agent)
         threading.Thread(target=self.agent.serve_forever, daemon=True).start()
         self.pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
 
-    def run(self, preload, command, seed=0, tool=()):
-        """stdout and stderr. The environment has nothing of ours, so that its size is the same everywhere."""
+    def workload(self, python, *arguments):
+        return [python, HERE / "workload.py", self.meter, *arguments]
+
+    def run(self, preload, command, tool=()):
+        """stdout. The environment has nothing of ours, so that its size is the same everywhere."""
         environment = {
             "PATH": "/usr/bin:/bin",
             "HOME": str(BUILD),
             "LD_PRELOAD": str(BUILD / preload / "lib.so"),
-            "PYTHONHASHSEED": str(seed),
+            "PYTHONHASHSEED": "0",
             "PYTHONDONTWRITEBYTECODE": "1",
             "DD_TRACE_AGENT_URL": f"http://127.0.0.1:{self.agent.server_port}",
         }
         done = subprocess.run(
             [*tool, *map(str, command)],
             env=environment,
-            cwd=BUILD,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -105,19 +126,26 @@ class Bench:
         )
         if done.returncode:
             sys.exit(f"bench: {command} ended with {done.returncode}:\n{done.stdout[-1000:]}{done.stderr[-3000:]}")
-        return done.stdout, done.stderr
+        return done.stdout
 
-    def instructions(self, preload, command, seed=0):
-        tool = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]
-        report = self.run(preload, command, seed, tool)[1]
-        return int(re.search(r"I +refs: +([\d,]+)", report)[1].replace(",", ""))
+    def count(self, preload, command, from_start):
+        """Instructions by the name given to meter_end; what came after the last, or all, as `end`."""
+        with tempfile.TemporaryDirectory(dir=BUILD) as folder:
+            instrument = "yes" if from_start else "no"
+            tool = ["valgrind", "--tool=callgrind", f"--instr-atstart={instrument}"]
+            self.run(preload, command, [*tool, f"--callgrind-out-file={folder}/out"])
+            counts = {}
+            for file in pathlib.Path(folder).iterdir():
+                text = file.read_text()
+                name = re.search(r"^desc: Trigger: (?:Client Request: )?(.*)", text, re.M)[1]
+                total = int(re.search(r"^totals: (\d+)", text, re.M)[1])
+                counts["end" if name == "Program termination" else name] = total
+            return counts
 
-    def later(self, function, *arguments):
-        return self.pool.submit(function, *arguments)
-
-    def count_later(self, command, seed=0):
-        """Futures of the counts with the empty preload and with ours."""
-        return [self.later(self.instructions, preload, command, seed) for preload in ("empty", "ours_")]
+    def count_both(self, command, from_start=False):
+        """Starts counting with both preloads; the function returned waits and gives (empty, ours)."""
+        futures = [self.pool.submit(self.count, preload, command, from_start) for preload in self.PRELOADS]
+        return lambda: tuple(future.result() for future in futures)
 
 
 def pythons():
@@ -132,68 +160,65 @@ def pythons():
     return found
 
 
-def results(futures):
-    return [future.result() for future in futures]
-
-
 # ---- rows ----
 
 
 def child_process(bench):
-    empty, ours = results(bench.count_later(["/bin/true"]))
-    return [Row("a child process: `/bin/true`, extra instructions", 15_000, "{:,.0f}", {"": ours - empty})]
+    empty, ours = bench.count_both(["/bin/true"], from_start=True)()
+    return [Row("a child process: `/bin/true`, more instructions", 15_000, "{:,.0f}", {"": ours["end"] - empty["end"]})]
 
 
 def short_python(bench):
-    counts = {version: bench.count_later([python, "-c", "pass"]) for version, python in pythons().items()}
+    counts = {version: bench.count_both([python, "-c", "pass"], from_start=True) for version, python in pythons().items()}
     ratios = {}
-    for version, futures in counts.items():
-        empty, ours = results(futures)
-        ratios[version] = ours / empty
+    for version, wait in counts.items():
+        empty, ours = wait()
+        ratios[version] = ours["end"] / empty["end"]
     return [Row("`python -c pass`, ratio", 1.01, "{:.4f}", ratios)]
 
 
 def untraced_python(bench):
-    """Python code that is not the executor, less what the same program costs with no work in it."""
-    counts = {}
-    for version, python in pythons().items():
-        for where in ("idle", "node"):
-            for work, amount in (("calls", 0), *COUNTS.items()):
-                command = [python, WORKLOAD, "a3", where, work, amount]
-                counts[version, where, work if amount else "start"] = bench.count_later(command)
-    counts = {key: results(futures) for key, futures in counts.items()}
-    rows = []
-    for where, place in (("node", "inside a node"), ("idle", "idle after discovery")):
-        for work in COUNTS:
-            ratios = {}
-            for version in pythons():
-                (empty, ours), (empty_start, ours_start) = counts[version, where, work], counts[version, where, "start"]
-                ratios[version] = (ours - ours_start) / (empty - empty_start)
-            rows.append(Row(f"Python {place}: {work}, ratio", 1.005, "{:.4f}", ratios))
-    return rows
+    """Python code that is not the executor: the least of several layouts with each preload."""
+    least = {}
+    waits = {
+        version: [bench.count_both(bench.workload(python, "a3", layout, "python")) for layout in LAYOUTS]
+        for version, python in pythons().items()
+    }
+    for version, runs in waits.items():
+        empty, ours = zip(*(wait() for wait in runs))
+        for part in empty[0].keys() - {"end"}:
+            ratio = min(counts[part] for counts in ours) / min(counts[part] for counts in empty)
+            least.setdefault(part, {})[version] = ratio
+    about = {"node": "inside a node", "idle": "idle after discovery"}
+    return [
+        Row(f"Python {about[place]}: {work}, ratio", 1.005, "{:.4f}", least[f"{place} {work}"])
+        for place in about
+        for work in ("calls", "methods", "generators", "exceptions")
+    ]
 
 
 def node_span(bench):
-    """What a node costs more than with the empty preload, with all that follows from it up to the agent. Median of
-    several hash seeds: where Python's dictionaries happen to collide, the difference of two runs moves."""
+    """What a node costs more than with the empty preload, with all that follows from it up to the agent: the second
+    half of the nodes, so that what happens once per workflow or process does not count. Median of several layouts."""
     rows = []
-    for generation, about in (("a3", "2026"), ("r4", "2024, recursive")):
-        counts = {}
+    for generation, about in (("a3", "of 2026"), ("r4", "of 2024, recursive")):
+        waits = {}
         for version, python in pythons().items():
-            for seed in range(5):
+            for layout in LAYOUTS:
                 for nodes in (NODES, 2 * NODES):
-                    command = [python, WORKLOAD, generation, "nodes", nodes]
-                    counts[version, seed, nodes] = bench.count_later(command, seed)
+                    command = bench.workload(python, generation, layout, "nodes", nodes)
+                    waits[version, layout, nodes] = bench.count_both(command)
         figures = {}
         for version in pythons():
             costs = []
-            for seed in range(5):
-                (empty, ours), (empty_more, ours_more) = (
-                    results(counts[version, seed, nodes]) for nodes in (NODES, 2 * NODES)
-                )
-                costs.append((ours_more - ours - (empty_more - empty)) / NODES)
+            for layout in LAYOUTS:
+                more = {}
+                for nodes in (NODES, 2 * NODES):
+                    empty, ours = waits[version, layout, nodes]()
+                    more[nodes] = ours["end"] - empty["end"]
+                costs.append((more[2 * NODES] - more[NODES]) / NODES)
             figures[version] = statistics.median(costs)
-        rows.append(Row(f"a node span, executor of {about}, instructions", 15_000, "{:,.0f}", figures))
+        rows.append(Row(f"a node span, executor {about}, instructions", 15_000, "{:,.0f}", figures))
     return rows
 
 
@@ -201,10 +226,10 @@ def resident_memory(bench):
     """After a workflow of 2,000 nodes. Median of five pairs."""
     figures = {}
     for version, python in pythons().items():
-        command = [python, WORKLOAD, "a3", "nodes", 2000]
+        command = bench.workload(python, "a3", 0, "nodes", 2000)
         extra = []
         for _ in range(5):
-            empty, ours = (int(bench.run(preload, command)[0].split()[-1]) for preload in ("empty", "ours_"))
+            empty, ours = (int(bench.run(preload, command).split()[-1]) for preload in bench.PRELOADS)
             extra.append((ours - empty) / 1024)
         figures[version] = statistics.median(extra)
     return [Row("resident memory, MiB more", 8, "{:.1f}", figures)]
@@ -213,7 +238,7 @@ def resident_memory(bench):
 def encoding(bench):
     """Wall time of one core: the best of five."""
     program = ROOT / "build/release/bench/bench_encode"
-    speeds = [float(re.search(r"([\d.]+) million", bench.run("empty", [program, 5000])[0])[1]) for _ in range(5)]
+    speeds = [float(re.search(r"([\d.]+) million", bench.run("empty", [program, 5000]))[1]) for _ in range(5)]
     return [Row("encoding, million spans/s", 1.0, "{:.2f}", {"": max(speeds)}, at_least=True)]
 
 

@@ -1,20 +1,26 @@
 """What bench.py measures, run by each CPython: a stand-in ComfyUI with a known amount of work.
 
-usage: workload.py GENERATION idle|node calls|methods|generators|exceptions COUNT
-       workload.py GENERATION nodes COUNT
-idle: the work runs in a program that has imported the executor and runs no workflow. node: the work runs in the one
-node of a workflow. nodes: a workflow of COUNT trivial nodes in chains of two. The last line tells the resident memory.
+usage: workload.py METER GENERATION LAYOUT python
+       workload.py METER GENERATION LAYOUT nodes COUNT
+METER is the library made of meter.c. python: pieces of Python code that are not the executor, each counted by itself,
+first in a program that has imported the executor and runs no workflow (idle), then inside the one node of a workflow.
+nodes: a workflow of COUNT trivial nodes in chains of two, counted from its start to the end of the process. The last
+line tells the resident memory in KiB.
 """
+import ctypes
 import os
 import sys
 
+METER, GENERATION, LAYOUT, WHAT, *REST = sys.argv[1:]
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, os.pardir, "fakes", "comfyui", sys.argv[1]))
+sys.path.insert(0, os.path.join(HERE, os.pardir, "fakes", "comfyui", GENERATION))
 
 import main  # the stand-in's
 
 import application
 import nodes
+
+meter = ctypes.CDLL(METER)
 
 
 def fib(n):
@@ -39,45 +45,46 @@ def fail(text):
     raise ValueError(text)
 
 
-def calls(count):
-    for _ in range(count):
-        fib(12)
+def calls():
+    fib(20)
 
 
-def methods(count):
+def methods():
     counter = Counter()
-    for _ in range(count):
-        for _ in range(100):
-            counter.add(1).add(2).add(3)
+    for _ in range(10_000):
+        counter.add(1).add(2).add(3)
 
 
-def generators(count):
-    for _ in range(count):
-        sum(numbers(300))
+def generators():
+    for _ in range(100):
+        sum(numbers(1000))
 
 
-def exceptions(count):
-    for _ in range(count):
-        for _ in range(50):
-            try:
-                fail("told")
-            except ValueError:
-                pass
+def exceptions():
+    for _ in range(20_000):
+        try:
+            fail("told")
+        except ValueError:
+            pass
 
 
-WORK = {work.__name__: work for work in (calls, methods, generators, exceptions)}
+def measure(place):
+    for work in (calls, methods, generators, exceptions):
+        work()  # CPython 3.11+ adapts code that has run before
+        meter.meter_begin()
+        work()
+        meter.meter_end(f"{place} {work.__name__}".encode())
 
 
-class Work(nodes.Node):
-    INPUTS = {"name": {}, "count": {}}
+class Measure(nodes.Node):
     OUTPUT_NODE = True
 
-    def run(self, name, count):
-        WORK[name](count)
+    def run(self):
+        measure("node")
         return ()
 
 
-nodes.NODE_CLASS_MAPPINGS["Work"] = Work
+nodes.NODE_CLASS_MAPPINGS["Measure"] = Measure
 
 
 def chains(count):
@@ -88,22 +95,24 @@ def chains(count):
     return prompt
 
 
+def shake(layout):
+    """Moves what is made later to other addresses. Where an object lies in CPython's pools, and what else hashes to
+    its place in the method cache, can cost a loop 1 %: bench.py takes the least of several layouts."""
+    return [type(f"Shaken{number}", (), {"number": [number]}) for number in range(37 * layout)]
+
+
 def resident_kib():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
 
 
-def run():
-    application.configure(main.GENERATION)
-    where, *rest = sys.argv[2:]
-    if where == "idle":
-        WORK[rest[0]](int(rest[1]))
-    elif where == "node":
-        prompt = {"1": {"class_type": "Work", "inputs": {"name": rest[0], "count": int(rest[1])}}}
-        application.run_here(prompt, "bench", {})
-    else:
-        application.run_here(chains(int(rest[0])), "bench", {})
-    print(resident_kib())
-
-
-run()
+shaken = shake(int(LAYOUT))
+application.configure(main.GENERATION)
+if WHAT == "python":
+    measure("idle")
+    application.run_here({"1": {"class_type": "Measure", "inputs": {}}}, "bench", {})
+else:
+    prompt = chains(int(REST[0]))
+    meter.meter_begin()
+    application.run_here(prompt, "bench", {})
+print(resident_kib())

@@ -271,8 +271,9 @@ def test_an_isolated_python(child, python):
 
 # ---- system calls and memory ----
 
-# Left out of the comparison: how often the loader maps a file, and the allocator memory, depends on sizes.
-MEMORY_CALLS = {"mmap", "munmap", "mprotect", "brk", "read", "pread64", "newfstatat", "fstat"}
+# Left out of the comparison: how often the loader maps a file and the allocator memory depends on sizes; a futex
+# without anyone waiting is what pthread_once ends with.
+NEUTRAL_CALLS = {"mmap", "munmap", "mprotect", "brk", "read", "pread64", "newfstatat", "fstat", "futex"}
 PATH_CALLS = {"open", "openat", "execve", "access", "readlink", "unlink", "mkdir", "memfd_create"}
 
 
@@ -289,7 +290,7 @@ def system_calls(folder, preload, command):
     processes = {}
     for line in log.read_text().splitlines():
         match = re.match(r'(\d+) +(\w+)\((?:[^"]*"([^"]*)")?', line)
-        if match and match[2] not in MEMORY_CALLS:
+        if match and match[2] not in NEUTRAL_CALLS:
             path = match[3] if match[2] in PATH_CALLS else None
             calls = processes.setdefault(match[1], [])
             calls.append((match[2], "PRELOAD" if path == str(preload) else path))
