@@ -98,11 +98,7 @@ fuzzers: $(FUZZERS) # with VARIANT=fuzz and a CC that has libFuzzer
 fuzz: ## run every fuzzer for FUZZ_SECONDS (default 20)
 	scripts/fuzz
 
-$(BUILD)/bench/%: tests/bench/%.c $(TESTABLE)
-	@mkdir -p $(@D)
-	$(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(VARIANT_FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(STATIC_LIBS) -pthread
-
-bench: all $(BUILD)/bench/bench_encode $(VENV) ## the figures of docs/bench.md, by instruction counts; BENCH_ARGS=--write keeps them
+bench: all $(BUILD)/tests/bench/bench_encode $(VENV) ## the figures of docs/bench.md, by instruction counts; BENCH_ARGS=--write keeps them
 	build/venv/bin/python tests/bench/bench.py $(BENCH_ARGS)
 
 demo: ## a ComfyUI, an agent, seven workflows, and the traces that arrived
