@@ -41,7 +41,7 @@ build/libcomfydd.so: build/release/libcomfydd.so
 # Distributions build libjansson.a for programs of their own libc. Its one direct reference to a variable of libc's (stdin,
 # in a function that is not used here) would make our code pages writable at load time: it is turned to one of our own.
 # glibc's checked functions would keep programs of musl from starting: weak references do not.
-$(BUILD)/libjansson.a:
+$(BUILD)/libjansson.a: Makefile
 	@mkdir -p $(@D)
 	objcopy --redefine-sym stdin=comfydd_no_stdin --wildcard --weaken-symbol='__*_chk' $$($(CC) -print-file-name=libjansson.a) $@
 
