@@ -63,7 +63,7 @@ def test_nothing_is_lost_while_there_is_room():
             8, {"kind": "reset"}, {"kind": "reset_unread"}, 8, {"kind": "slow", "seconds": 0.4}, {"kind": "drip"},
             8, status(408), 8, {"kind": "away", "seconds": 2}, 8, {"kind": "reset_mid_body"}, status(500, 2),
         )
-        outcome = Outcome(MANY, agent.url, "--wait", DD_TRACE_AGENT_TIMEOUT_SECONDS="0.5")
+        outcome = Outcome(MANY, agent.url, "--wait", DD_TRACE_AGENT_TIMEOUT_SECONDS="2")
         assert agent.ask("faults") == []  # all of them came to pass
         assert (outcome.sent, outcome.dropped) == (outcome.recorded, 0)
         assert_received_once(agent, outcome.recorded)
@@ -74,7 +74,7 @@ def test_nothing_is_lost_while_there_is_room():
 def test_what_is_lost_without_room_is_counted():
     with StrictAgent("--keep", "ids") as agent:
         agent.plan(2, status(503, 3), 2, {"kind": "away", "seconds": 1}, 2, {"kind": "hang"}, 2, status(429))
-        outcome = Outcome(MANY, agent.url, DD_TRACE_AGENT_TIMEOUT_SECONDS="0.5")
+        outcome = Outcome(MANY, agent.url, DD_TRACE_AGENT_TIMEOUT_SECONDS="2")
         assert outcome.dropped > 0
         assert outcome.sent == outcome.recorded - outcome.dropped
         assert_received_once(agent, outcome.sent)
@@ -112,7 +112,7 @@ def test_everything_arrives_once_after(fault, place, tmp_path):
     with StrictAgent("--keep", "ids", "--uds", str(socket)) as agent:
         agent.plan(1, fault, 1, fault)
         url = agent.url if place == "tcp" else f"unix://{socket}"
-        outcome = Outcome(4000, url, "--wait", DD_TRACE_AGENT_TIMEOUT_SECONDS="1")
+        outcome = Outcome(4000, url, "--wait", DD_TRACE_AGENT_TIMEOUT_SECONDS="2")
         assert agent.ask("faults") == []
         assert (outcome.sent, outcome.dropped) == (outcome.recorded, 0)
         assert_received_once(agent, outcome.recorded)

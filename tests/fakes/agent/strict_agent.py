@@ -77,7 +77,7 @@ class Agent:
         return None if isinstance(address, str) else server.server_address[1]
 
     def leave(self):
-        """Stops listening and drops every connection."""
+        """Stops listening, then drops every connection: nothing is accepted in between that could not be answered."""
         with self.lock:
             servers, self.servers = self.servers, []
         for server in servers:
@@ -88,7 +88,11 @@ class Agent:
                 os.unlink(server.server_address)
 
     def be_away(self, seconds):
+        """Leaves, and listens again after that time, which the caller does not wait for."""
         self.leave()
+        threading.Thread(target=self.come_back, args=(seconds,), daemon=True).start()
+
+    def come_back(self, seconds):
         time.sleep(seconds)
         with self.lock:
             addresses, self.addresses = self.addresses, []
@@ -257,9 +261,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.agent.note_request(self.path, kind, self.headers)
             if kind == "hang":
                 self.wait_for_client(fault.get("seconds", 60))
-            self.hang_up()
             if kind == "away":
-                threading.Thread(target=self.agent.be_away, args=(fault.get("seconds", 1),), daemon=True).start()
+                self.agent.be_away(fault.get("seconds", 1))
+            self.hang_up()
         else:
             if kind == "slow":
                 time.sleep(fault.get("seconds", 1))
@@ -335,9 +339,7 @@ def main():
     if options.uds:
         agent.listen(options.uds)
     if options.start_after:
-        threading.Thread(target=agent.be_away, args=(options.start_after,), daemon=True).start()
-        while agent.servers:
-            time.sleep(0.001)
+        agent.be_away(options.start_after)
     print(json.dumps({"port": port, "control_port": control.server_address[1], "uds": options.uds}), flush=True)
     sys.stdin.read()
     agent.leave()
