@@ -4,6 +4,7 @@ Instructions are counted by callgrind, so that the figures do not depend on what
 
 usage: bench.py [--write] [ROW...]      --write also puts the table into docs/bench.md; ROW selects by name
 """
+
 import concurrent.futures
 import dataclasses
 import http.server
@@ -18,6 +19,9 @@ import tempfile
 import threading
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+from rig import pythons  # noqa: E402
+
 ROOT = HERE.parents[1]
 BUILD = ROOT / "build" / "bench"
 DOCUMENT = ROOT / "docs" / "bench.md"
@@ -37,7 +41,9 @@ class Row:
     at_least: bool = False
 
     def ok(self):
-        return all(figure >= self.bar if self.at_least else figure <= self.bar for figure in self.figures.values())
+        return all(
+            figure >= self.bar if self.at_least else figure <= self.bar for figure in self.figures.values()
+        )
 
     def markdown(self):
         figures = ", ".join(f"{of} {self.text.format(figure)}".strip() for of, figure in self.figures.items())
@@ -75,8 +81,8 @@ def span(library):
 
 
 def compile_empty(target, wanted):
-    """An empty library of that span. With another one everything mapped later would lie elsewhere, and Python's method
-    cache, which hashes addresses, would have other collisions: 1 % of an exception-heavy loop."""
+    """An empty library of that span, so that everything mapped later lies at the same places with both."""
+
     def compile_with(padding):
         source = f"static char padding[{padding}] __attribute__((used));"
         command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", target]
@@ -125,7 +131,9 @@ class Bench:
             timeout=DEADLINE,
         )
         if done.returncode:
-            sys.exit(f"bench: {command} ended with {done.returncode}:\n{done.stdout[-1000:]}{done.stderr[-3000:]}")
+            sys.exit(
+                f"bench: {command} ended with {done.returncode}:\n{done.stdout[-1000:]}{done.stderr[-3000:]}"
+            )
         return done.stdout
 
     def count(self, preload, command, from_start):
@@ -148,16 +156,9 @@ class Bench:
         return lambda: tuple(future.result() for future in futures)
 
 
-def pythons():
+def versions():
     """{version: path} of the CPythons whose figures have bars."""
-    found = {}
-    folders = [pathlib.Path(folder) for folder in os.environ["PATH"].split(":") if "shims" not in folder]
-    folders += sorted((pathlib.Path.home() / ".pyenv" / "versions").glob("*/bin"))
-    for version in VERSIONS:
-        path = next((folder / f"python{version}" for folder in folders if (folder / f"python{version}").is_file()), None)
-        if path:
-            found[version] = path
-    return found
+    return {version: path for version, path in pythons.find().items() if version in VERSIONS}
 
 
 # ---- rows ----
@@ -165,11 +166,21 @@ def pythons():
 
 def child_process(bench):
     empty, ours = bench.count_both(["/bin/true"], from_start=True)()
-    return [Row("a child process: `/bin/true`, more instructions", 15_000, "{:,.0f}", {"": ours["end"] - empty["end"]})]
+    return [
+        Row(
+            "a child process: `/bin/true`, more instructions",
+            15_000,
+            "{:,.0f}",
+            {"": ours["end"] - empty["end"]},
+        )
+    ]
 
 
 def short_python(bench):
-    counts = {version: bench.count_both([python, "-c", "pass"], from_start=True) for version, python in pythons().items()}
+    counts = {
+        version: bench.count_both([python, "-c", "pass"], from_start=True)
+        for version, python in versions().items()
+    }
     ratios = {}
     for version, wait in counts.items():
         empty, ours = wait()
@@ -182,7 +193,7 @@ def untraced_python(bench):
     least = {}
     waits = {
         version: [bench.count_both(bench.workload(python, "a3", layout, "python")) for layout in LAYOUTS]
-        for version, python in pythons().items()
+        for version, python in versions().items()
     }
     for version, runs in waits.items():
         empty, ours = zip(*(wait() for wait in runs))
@@ -198,18 +209,18 @@ def untraced_python(bench):
 
 
 def node_span(bench):
-    """What a node costs more than with the empty preload, with all that follows from it up to the agent: the second
-    half of the nodes, so that what happens once per workflow or process does not count. Median of several layouts."""
+    """What a node costs more than with the empty preload, with all that follows from it up to the agent: the
+    second half of the nodes, so that what happens once per workflow does not count. Median of the layouts."""
     rows = []
     for generation, about in (("a3", "of 2026"), ("r4", "of 2024, recursive")):
         waits = {}
-        for version, python in pythons().items():
+        for version, python in versions().items():
             for layout in LAYOUTS:
                 for nodes in (NODES, 2 * NODES):
                     command = bench.workload(python, generation, layout, "nodes", nodes)
                     waits[version, layout, nodes] = bench.count_both(command)
         figures = {}
-        for version in pythons():
+        for version in versions():
             costs = []
             for layout in LAYOUTS:
                 more = {}
@@ -225,7 +236,7 @@ def node_span(bench):
 def resident_memory(bench):
     """After a workflow of 2,000 nodes. Median of five pairs."""
     figures = {}
-    for version, python in pythons().items():
+    for version, python in versions().items():
         command = bench.workload(python, "a3", 0, "nodes", 2000)
         extra = []
         for _ in range(5):
@@ -242,8 +253,10 @@ def encoding(bench):
     return [Row("encoding, million spans/s", 1.0, "{:.2f}", {"": max(speeds)}, at_least=True)]
 
 
-ROWS = {row.__name__.replace("_", "-"): row for row in
-        (child_process, short_python, untraced_python, node_span, resident_memory, encoding)}
+ROWS = {
+    row.__name__.replace("_", "-"): row
+    for row in (child_process, short_python, untraced_python, node_span, resident_memory, encoding)
+}
 
 
 def write(table):

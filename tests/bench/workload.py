@@ -2,11 +2,12 @@
 
 usage: workload.py METER GENERATION LAYOUT python
        workload.py METER GENERATION LAYOUT nodes COUNT
-METER is the library made of meter.c. python: pieces of Python code that are not the executor, each counted by itself,
-first in a program that has imported the executor and runs no workflow (idle), then inside the one node of a workflow.
-nodes: a workflow of COUNT trivial nodes in chains of two, counted from its start to the end of the process. The last
-line tells the resident memory in KiB.
+METER is the library made of meter.c. python: pieces of Python code that are not the executor, each counted
+by itself, first in a program that has imported the executor and runs no workflow (idle), then inside the one
+node of a workflow. nodes: a workflow of COUNT trivial nodes in chains of two, counted from its start to the
+end of the process. The last line tells the resident memory in KiB.
 """
+
 import ctypes
 import os
 import sys
@@ -96,14 +97,13 @@ def chains(count):
 
 
 def shake(layout):
-    """Moves what is made later to other addresses. Where an object lies in CPython's pools, and what else hashes to
-    its place in the method cache, can cost a loop 1 %: bench.py takes the least of several layouts."""
+    """Moves what is made later to other addresses. Where an object lies in CPython's pools, and what else
+    hashes to its place in the method cache, can cost a loop 1 %: bench.py takes the least of several."""
     return [type(f"Shaken{number}", (), {"number": [number]}) for number in range(37 * layout)]
 
 
 def resident_kib():
-    """Resident memory. Shared memory counts whole: its pages are reserved, whether this process has touched them or
-    not."""
+    """Resident memory. Flight memory counts whole: its pages are reserved, touched or not."""
     total, shared = 0, False
     with open("/proc/self/smaps") as smaps:
         for line in smaps:

@@ -1,9 +1,10 @@
 """Children of the traced process: the library is loaded into every one of them, and none may notice.
 
-A child runs twice, bare and with the library preloaded, in empty folders of its own. Output, exit code, threads and
-descriptors must be the same, and no file may be left. Under strace it must also make the same system calls as with a
-library built from an empty file.
+A child runs twice, bare and with the library preloaded, in empty folders of its own. Output, exit code,
+threads and descriptors must be the same, and no file may be left. Under strace it must also make the same
+system calls as with a library built from an empty file.
 """
+
 import os
 import pathlib
 import re
@@ -15,6 +16,8 @@ import xml.etree.ElementTree
 
 import pytest
 
+from rig import pythons
+
 HERE = pathlib.Path(__file__).resolve().parent
 BUILD = HERE.parents[1] / "build"
 LIBRARY = BUILD / "libcomfydd.so"
@@ -24,16 +27,15 @@ pytestmark = pytest.mark.timeout(180)
 
 
 def find_pythons():
-    """Every CPython of this machine, old ones that the library must ignore too: {name: path}."""
-    names = ["python2.7", *(f"python3.{minor}" for minor in range(6, 16))]
-    folders = [pathlib.Path(folder) for folder in os.environ["PATH"].split(":") if "shims" not in folder]
-    folders += sorted((pathlib.Path.home() / ".pyenv" / "versions").glob("*/bin"))
-    found = {"venv": sys.executable}
-    for folder in folders:
-        for name in names:
-            if (folder / name).is_file():
-                found.setdefault(f"system-{name}" if folder.parent.name == "usr" else name, str(folder / name))
-    return found
+    """Every CPython of this machine, those too that are too old and must be left alone: {name: path}."""
+    found = {"tests": sys.executable, "system": "/usr/bin/python3", **pythons.find()}
+    for version in ("2.7", "3.6", "3.7", "3.8"):
+        for path in (pathlib.Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python"):
+            found[version] = str(path)
+    chroots = str(BUILD / "pythons")  # shell scripts that lead there are not the children meant here
+    return {
+        name: path for name, path in found.items() if os.path.exists(path) and not path.startswith(chroots)
+    }
 
 
 PYTHONS = find_pythons()
@@ -99,7 +101,7 @@ class Child:
         return (done.returncode, *texts, sorted(str(path.relative_to(home)) for path in home.rglob("*")))
 
     def unnoticed(self, *command, preload=str(LIBRARY), wanted=0, **variables):
-        """Asserts that the library changes nothing, and that the command did what the test wants; its stdout."""
+        """Asserts that the library changes nothing and the command did what the test wants; its stdout."""
         memory = set(os.listdir("/dev/shm"))
         bare = self.run("bare", command, None, **variables)
         assert bare[0] == wanted, bare
@@ -271,8 +273,8 @@ def test_an_isolated_python(child, python):
 
 # ---- system calls and memory ----
 
-# Left out of the comparison: how often the loader maps a file and the allocator memory depends on sizes; a futex
-# without anyone waiting is what pthread_once ends with.
+# Left out of the comparison: how often the loader maps a file and the allocator memory depends on sizes; a
+# futex without anyone waiting is what pthread_once ends with.
 NEUTRAL_CALLS = {"mmap", "munmap", "mprotect", "brk", "read", "pread64", "newfstatat", "fstat", "futex"}
 PATH_CALLS = {"open", "openat", "execve", "access", "readlink", "unlink", "mkdir", "memfd_create"}
 
@@ -322,6 +324,8 @@ def test_valgrind_finds_nothing_of_ours(tmp_path, python):
         check=True,
         timeout=DEADLINE,
     )
-    errors = [xml.etree.ElementTree.tostring(error, "unicode") for error in
-              xml.etree.ElementTree.parse(report).iter("error")]
+    errors = [
+        xml.etree.ElementTree.tostring(error, "unicode")
+        for error in xml.etree.ElementTree.parse(report).iter("error")
+    ]
     assert not [error for error in errors if LIBRARY.name in error]
