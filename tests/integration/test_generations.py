@@ -26,6 +26,18 @@ def test_spans(traced, generation, version, name):
     assert traces.problems(trace, run.scenarios[name], prompt_id, queue_wait_known=told) == []
 
 
+@pytest.mark.parametrize("generation, version", EVERY)
+def test_the_stack_says_where_it_was_raised(traced, generation, version):
+    trace = traced(generation, version).traces["failing"]
+    stacks = [span["meta"]["error.stack"] for span in [trace.root, *trace.nodes] if span["error"]]
+    assert len(stacks) == 2
+    for stack in stacks:
+        lines = stack.splitlines()
+        assert lines[0] == "Traceback (most recent call last):"
+        assert lines[-1] == "ValueError: the sampler refused a négative σ"
+        assert re.search(r'nodes\.py", line \d+, in run', stack)
+
+
 def without_entry_frames(log):
     """Leaves out of tracebacks what the library may add to them: a second frame of a function that an
     exception left, at its first line. ComfyUI shows such tracebacks up to R2, and when its worker thread

@@ -36,11 +36,13 @@ def run(command, agent, preload=True, **variables):
 
 
 def must_be_traced(done, spans, generation):
-    """Two workflows one after the other, then two at the same time on threads of their own."""
+    """Two workflows one after the other, then twice two at the same time on threads of their own, the second
+    time with the same prompt id."""
     assert (done.returncode, done.stdout.count("\n")) == (0, 1), done.stderr
     assert done.stderr.count("Per-node execution instrumented") == 1, done.stderr
-    assert len([span for span in spans if span["name"] == "comfyui.workflow.execute"]) == 4
-    for name, nodes in (("one", CHAIN), ("two", CHAIN), ("left", MEETING), ("right", MEETING)):
+    assert len([span for span in spans if span["name"] == "comfyui.workflow.execute"]) == 6
+    meetings = ["left", "right", "first-twin", "second-twin"]
+    for name, nodes in [("one", CHAIN), ("two", CHAIN), *((name, MEETING) for name in meetings)]:
         trace = session.of_job(spans, "job-" + name)
         assert trace, name
         assert {(span["meta"]["node.id"], span["resource"]) for span in trace.nodes} == nodes

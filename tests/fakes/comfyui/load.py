@@ -120,20 +120,24 @@ def main(generation, way):
 
     shown = {}
 
-    def run(name, prompt):
-        executor = application.run_here(prompt, "prompt-" + name, {"job_id": "job-" + name})
+    def run(name, prompt, prompt_id):
+        executor = application.run_here(prompt, prompt_id, {"job_id": "job-" + name})
         shown[name] = application.outputs_of(executor)
 
-    run("one", chain(1))
-    run("two", chain(2))
-    threads = [
-        threading.Thread(target=run, args=(name, meeting(name, other)))
-        for name, other in (("left", "right"), ("right", "left"))
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    def run_together(left, right, left_id, right_id):
+        threads = [
+            threading.Thread(target=run, args=(left, meeting(left, right), left_id)),
+            threading.Thread(target=run, args=(right, meeting(right, left), right_id)),
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    run("one", chain(1), "prompt-one")
+    run("two", chain(2), "prompt-two")
+    run_together("left", "right", "prompt-left", "prompt-right")
+    run_together("first-twin", "second-twin", "prompt-twin", "prompt-twin")
     print(sorted(shown.items()))
 
 

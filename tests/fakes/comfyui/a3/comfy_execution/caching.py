@@ -20,8 +20,13 @@ class AsyncCache:
         self._local.set(node_id, value)
 
 
+class NullCache(AsyncCache):
+    def __init__(self):
+        super().__init__(caches.NullCache())
+
+
 class CacheSet:
     def __init__(self, none=False):
-        self.outputs = AsyncCache(caches.NullCache() if none else caches.SignatureCache())
-        self.objects = AsyncCache(caches.NullCache() if none else caches.IdCache())
+        self.outputs = NullCache() if none else AsyncCache(caches.SignatureCache())
+        self.objects = NullCache() if none else AsyncCache(caches.IdCache())
         self.all = [self.outputs, self.objects]

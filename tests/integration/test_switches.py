@@ -1,0 +1,91 @@
+"""The switches that say what is traced, seen from the agent, and executors that run without a cache."""
+
+import pytest
+
+from rig import pythons, scenarios, session
+from rig.stand_in import StandIn
+
+pytestmark = pytest.mark.timeout(120)
+
+ENDS = sorted({list(pythons.find())[0], list(pythons.find())[-1]})  # both ways of watching
+WANTED = ["ok", "half-cached", "failing"]
+MEMORY = {"memory.ram_available_bytes.before", "memory.ram_available_bytes.after", "memory.rss_bytes.after"}
+
+
+def run(folder, agent, version, **variables):
+    app = StandIn(pythons.find()[version])
+    done = session.run(app, folder, agent, wanted=WANTED, environment=variables)
+    assert done.exit_code == 0
+    return session.collect(done, agent.take_spans())
+
+
+def resources(trace):
+    return [span["resource"] for span in trace.nodes]
+
+
+@pytest.mark.parametrize("version", ENDS)
+def test_all_of_them_as_they_are_by_default(agent, tmp_path, version):
+    done = run(tmp_path, agent, version)
+    assert resources(done.traces["half-cached"]) == ["EmptyImage", "ImageInvert", "ImageScale", "SaveImage"]
+    assert all(MEMORY <= set(span["metrics"]) for span in done.traces["ok"].nodes)
+
+
+@pytest.mark.parametrize("version", ENDS)
+def test_without_cached_nodes(agent, tmp_path, version):
+    done = run(tmp_path, agent, version, COMFYDD_CACHED_NODES="false")
+    assert resources(done.traces["half-cached"]) == ["ImageScale", "SaveImage"]
+    assert len(done.traces["ok"].nodes) == 4
+
+
+@pytest.mark.parametrize("version", ENDS)
+def test_without_node_spans(agent, tmp_path, version):
+    done = run(tmp_path, agent, version, NODE_TRACING_ENABLED="false")
+    assert all(trace.nodes == [] for trace in done.traces.values())
+    assert done.traces["ok"].root["metrics"]["workflow.nodes.executed"] == 4
+    assert done.traces["half-cached"].root["metrics"]["workflow.nodes.cached"] == 2
+    assert done.traces["failing"].root["meta"]["error.type"] == "builtins.ValueError"
+
+
+@pytest.mark.parametrize("version", ENDS)
+def test_without_memory_figures(agent, tmp_path, version):
+    done = run(tmp_path, agent, version, NODE_MEMORY_TRACKING="false")
+    assert all(not MEMORY & set(span["metrics"]) for trace in done.traces.values() for span in trace.nodes)
+    assert len(done.traces["ok"].nodes) == 4
+
+
+@pytest.mark.parametrize("version", ENDS)
+@pytest.mark.parametrize("variable", ["COMFYDD_ENABLED", "DD_TRACE_ENABLED"])
+def test_off(agent, tmp_path, version, variable):
+    done = run(tmp_path, agent, version, **{variable: "false"})
+    assert done.traces == {name: None for name in WANTED}
+    assert done.library_log == []
+
+
+@pytest.mark.parametrize("version", ENDS)
+def test_identity(agent, tmp_path, version):
+    variables = {
+        "DD_SERVICE": "pictures",
+        "DD_ENV": "test",
+        "DD_VERSION": "1.2",
+        "DD_TAGS": "team:blue,floor:3",
+    }
+    done = run(tmp_path, agent, version, **variables)
+    for trace in done.traces.values():
+        for span in [trace.root, *trace.nodes]:
+            assert span["service"] == "pictures"
+            named = {name: span["meta"].get(name) for name in ("env", "version", "team", "floor")}
+            assert named == {"env": "test", "version": "1.2", "team": "blue", "floor": "3"}
+
+
+@pytest.mark.parametrize("version", ENDS)
+@pytest.mark.parametrize("generation", scenarios.CACHE_NONE)
+def test_a_node_that_runs_twice_has_two_spans(agent, tmp_path, generation, version):
+    """Without a cache, an input that is asked for late is made once more."""
+    app = StandIn(pythons.find()[version], generation, ["--cache-none"])
+    done = session.run(app, tmp_path, agent, wanted=["ok", "cached", "lazy-late"])
+    session.collect(done, agent.take_spans())
+    root, nodes = done.traces["lazy-late"].root, done.traces["lazy-late"].nodes
+    assert [span["meta"]["node.id"] for span in nodes] == ["1", "2", "3", "4", "1", "5"]
+    assert not any("node.cached" in span["meta"] for span in nodes)
+    assert root["metrics"]["workflow.nodes.executed"] == root["metrics"]["workflow.nodes.total"] == 6
+    assert done.traces["cached"].root["metrics"]["workflow.nodes.executed"] == 4
