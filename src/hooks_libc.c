@@ -1,5 +1,6 @@
-/* The libc functions that are interposed: opening files (the bootstrap's chance, see python/bootstrap.h) and replacing
- * the process image (the last chance to send what is recorded: ComfyUI-Manager restarts ComfyUI by execv).
+/* The libc functions that are interposed: opening files (the bootstrap's chance, see python/bootstrap.h), and those that
+ * end the program past its exit handlers (the last chance to send what is recorded): ComfyUI-Manager restarts ComfyUI by
+ * execv, and forked children of Python's multiprocessing end by _exit.
  *
  * Each forwards to the next definition in the search order, so another interposer below us is called as the program would
  * have called it. None of them allocates, and errno is what the real function left. */
@@ -12,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -20,6 +22,7 @@
 static int (*real_open64)(const char *, int, ...);
 static int (*real_execve)(const char *, char *const[], char *const[]);
 static int (*real_execv)(const char *, char *const[]);
+static void (*real_exit)(int);
 
 /* Not on first use: that may be in the child of a fork, where another thread's hold on the loader's lock would last for
  * ever. */
@@ -27,6 +30,7 @@ void hooks_libc_resolve(void) {
     *(void **)&real_open64 = dlsym(RTLD_NEXT, "open64");
     *(void **)&real_execve = dlsym(RTLD_NEXT, "execve");
     *(void **)&real_execv = dlsym(RTLD_NEXT, "execv");
+    *(void **)&real_exit = dlsym(RTLD_NEXT, "_exit");
 }
 
 /* Constructors of libraries below us may call a hook before our own constructor has run. */
@@ -49,7 +53,7 @@ EXPORT int open64(const char *path, int flags, ...) {
 
 EXPORT int execve(const char *path, char *const arguments[], char *const environment[]);
 EXPORT int execve(const char *path, char *const arguments[], char *const environment[]) {
-    preload_before_exec();
+    preload_before_end();
     if (RESOLVED(real_execve)) return real_execve(path, arguments, environment);
     errno = ENOSYS;
     return -1;
@@ -58,8 +62,16 @@ EXPORT int execve(const char *path, char *const arguments[], char *const environ
 /* A function of its own: libc's execv does not come back through the exported execve. */
 EXPORT int execv(const char *path, char *const arguments[]);
 EXPORT int execv(const char *path, char *const arguments[]) {
-    preload_before_exec();
+    preload_before_end();
     if (RESOLVED(real_execv)) return real_execv(path, arguments);
     errno = ENOSYS;
     return -1;
+}
+
+EXPORT void _exit(int status);
+EXPORT void _exit(int status) {
+    preload_before_end();
+    if (RESOLVED(real_exit)) real_exit(status);
+    for (;;)
+        syscall(SYS_exit_group, status);
 }

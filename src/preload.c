@@ -50,7 +50,7 @@ static void stop(void) {
                  (unsigned long long)(spans.recorded - spans.sent), (unsigned long long)spans.recorded);
 }
 
-void preload_before_exec(void) {
+void preload_before_end(void) {
     if (owner == 0 || owner != getpid()) return; /* getpid: a vfork child shares our memory */
     int saved_errno = errno;
     exporter_flush(FLUSH_MS);
