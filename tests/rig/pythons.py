@@ -25,6 +25,8 @@ def find():
     candidates += sorted((pathlib.Path.home() / ".pyenv" / "versions").glob("3.*/bin/python"))
     found = {}
     for candidate in candidates:
+        if "/shims/" in os.fspath(candidate):
+            continue  # a script of pyenv's, which starts an interpreter: not one itself
         version = _version(candidate)
         if version in VERSIONS:
             found.setdefault(version, os.fspath(candidate))
@@ -32,7 +34,7 @@ def find():
 
 
 def _version(command):
-    """3.11, say; empty for what is no CPython that starts (pyenv has such placeholders on PATH)."""
+    """3.11, say; empty for what is no CPython that starts."""
     program = "import platform, sys; print(platform.python_implementation(), '%d.%d' % sys.version_info[:2])"
     try:
         done = subprocess.run([command, "-c", program], capture_output=True, text=True, timeout=30)
