@@ -7,11 +7,11 @@ import subprocess
 
 import pytest
 from programs import HERE, LIBRARY, run
-from venvs import interpreters
+from rig import pythons
 
 pytestmark = pytest.mark.timeout(300)
 
-PYTHONS = interpreters()
+PYTHONS = pythons.find()
 every_python = pytest.mark.parametrize("version", PYTHONS)
 
 

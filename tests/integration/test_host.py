@@ -7,14 +7,13 @@ import uuid
 
 import pytest
 from programs import LIBRARY, REPOSITORY, environment, run
-from rig.agent import Agent
+from rig import pythons
 from rig.process import wait_for
-from venvs import interpreters
 
 pytestmark = pytest.mark.timeout(120)
 
 FAKES = REPOSITORY / "tests" / "fakes" / "comfyui"
-PYTHONS = interpreters()
+PYTHONS = pythons.find()
 every_python = pytest.mark.parametrize("version", PYTHONS)
 DEADLINE = 60
 
@@ -38,12 +37,6 @@ def chain(count):
 def result(value):
     print("result", json.dumps(value), flush=True)
 """
-
-
-@pytest.fixture(scope="module")
-def agent(tmp_path_factory):
-    with Agent(tmp_path_factory.mktemp("agent")) as started:
-        yield started
 
 
 def results(out):

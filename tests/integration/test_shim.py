@@ -15,7 +15,8 @@ import ddtrace_scenarios  # noqa: F401
 import pytest
 import scenarios
 from programs import HERE, REPOSITORY, build_probe, run
-from venvs import interpreters, python_of
+from rig import pythons
+from rig.pythons import python_of
 
 SHIM = REPOSITORY / "comfyui_shim"
 PRESTARTUP = SHIM / "prestartup_script.py"
@@ -49,10 +50,10 @@ def bridge_results(python, probe):
     return json.loads(run([python, HERE / "bridge_scenarios.py", probe])[0])
 
 
-@pytest.mark.parametrize("version", interpreters())
+@pytest.mark.parametrize("version", pythons.find())
 @pytest.mark.parametrize("scenario", scenarios.names("bridge_scenarios"))
 def test_bridge(version, scenario, probe):
-    problem = bridge_results(interpreters()[version], probe)[scenario]
+    problem = bridge_results(pythons.find()[version], probe)[scenario]
     assert problem is None, problem
 
 

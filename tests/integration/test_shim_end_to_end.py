@@ -7,8 +7,8 @@ import subprocess
 import pytest
 from programs import HERE, LIBRARY, REPOSITORY, environment
 from rig.agent import Agent
+from rig.pythons import python_of
 from test_shim import MATRIX, PRESTARTUP, SILENT
-from venvs import python_of
 
 GENERATIONS = REPOSITORY / "tests" / "fakes" / "comfyui"
 

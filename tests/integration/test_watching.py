@@ -10,11 +10,11 @@ import watch_coroutine_scenarios  # noqa: F401  for the names of their scenarios
 import watch_function_scenarios  # noqa: F401
 import watch_monitoring_scenarios  # noqa: F401
 from programs import HERE, build_probe, run
-from venvs import interpreters
+from rig import pythons
 
 pytestmark = pytest.mark.timeout(300)
 
-PYTHONS = interpreters()
+PYTHONS = pythons.find()
 MONITORED = [version for version in PYTHONS if int(version.split(".")[1]) >= 12]
 MECHANISMS = [(version, "swap") for version in PYTHONS] + [(version, "monitoring") for version in MONITORED]
 every_mechanism = pytest.mark.parametrize(
