@@ -35,7 +35,8 @@ def run(app, folder, agent=None, library=LIBRARY, wanted=None, environment=None)
                 prompt_ids[scenario.name] = application.submit(
                     scenario.prompt, {"job_id": scenario.job_id}, client
                 )
-                wait_for("the worker thread to die", 30, lambda: scenario.error[1] in application.log())
+                last = ": ".join(scenario.error) + "\n"
+                wait_for("the worker thread to die", 30, lambda: last in application.log())
             else:
                 prompt_ids[scenario.name] = application.run(scenario, client)
             histories[scenario.name] = http(f"{application.url}/history/{prompt_ids[scenario.name]}")
