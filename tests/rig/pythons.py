@@ -21,7 +21,9 @@ def find():
     between), those that scripts/newer-pythons made, those on PATH, those of pyenv; the first of a version."""
     candidates = [path for path in os.environ.get("COMFYDD_TEST_PYTHONS", "").split(":") if path]
     candidates += sorted((REPOSITORY / "build" / "pythons").glob("python3.*"))
-    candidates += filter(None, (shutil.which(f"python{version}") for version in VERSIONS))
+    # pyenv's shims are shell scripts: what they lead to is found below.
+    path = os.pathsep.join(folder for folder in os.get_exec_path() if not folder.endswith("/shims"))
+    candidates += filter(None, (shutil.which(f"python{version}", path=path) for version in VERSIONS))
     candidates += sorted((pathlib.Path.home() / ".pyenv" / "versions").glob("3.*/bin/python"))
     found = {}
     for candidate in candidates:
