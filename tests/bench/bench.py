@@ -137,7 +137,8 @@ class Bench:
         return done.stdout
 
     def count(self, preload, command, from_start):
-        """Instructions by the name given to meter_end; what came after the last, or all, as `end`."""
+        """Instructions by the name given to meter_end, the least where it came more than once; `end` is what came
+        after the last, or all."""
         with tempfile.TemporaryDirectory(dir=BUILD) as folder:
             instrument = "yes" if from_start else "no"
             tool = ["valgrind", "--tool=callgrind", f"--instr-atstart={instrument}"]
@@ -147,7 +148,8 @@ class Bench:
                 text = file.read_text()
                 name = re.search(r"^desc: Trigger: (?:Client Request: )?(.*)", text, re.M)[1]
                 total = int(re.search(r"^totals: (\d+)", text, re.M)[1])
-                counts["end" if name == "Program termination" else name] = total
+                name = "end" if name == "Program termination" else name
+                counts[name] = min(total, counts.get(name, total))
             return counts
 
     def count_both(self, command, from_start=False):
@@ -189,20 +191,19 @@ def short_python(bench):
 
 
 def untraced_python(bench):
-    """Python code that is not the executor: the least of several layouts with each preload."""
-    least = {}
+    """Python code that is not the executor."""
     waits = {
-        version: [bench.count_both(bench.workload(python, "a3", layout, "python")) for layout in LAYOUTS]
+        version: bench.count_both(bench.workload(python, "a3", "python"))
         for version, python in versions().items()
     }
-    for version, runs in waits.items():
-        empty, ours = zip(*(wait() for wait in runs))
-        for part in empty[0].keys() - {"end"}:
-            ratio = min(counts[part] for counts in ours) / min(counts[part] for counts in empty)
-            least.setdefault(part, {})[version] = ratio
+    ratios = {}
+    for version, wait in waits.items():
+        empty, ours = wait()
+        for part in empty.keys() - {"end"}:
+            ratios.setdefault(part, {})[version] = ours[part] / empty[part]
     about = {"node": "inside a node", "idle": "idle after discovery"}
     return [
-        Row(f"Python {about[place]}: {work}, ratio", 1.005, "{:.4f}", least[f"{place} {work}"])
+        Row(f"Python {about[place]}: {work}, ratio", 1.005, "{:.4f}", ratios[f"{place} {work}"])
         for place in about
         for work in ("calls", "methods", "generators", "exceptions")
     ]
@@ -217,7 +218,7 @@ def node_span(bench):
         for version, python in versions().items():
             for layout in LAYOUTS:
                 for nodes in (NODES, 2 * NODES):
-                    command = bench.workload(python, generation, layout, "nodes", nodes)
+                    command = bench.workload(python, generation, "nodes", nodes, layout)
                     waits[version, layout, nodes] = bench.count_both(command)
         figures = {}
         for version in versions():
@@ -237,7 +238,7 @@ def resident_memory(bench):
     """After a workflow of 2,000 nodes. Median of five pairs."""
     figures = {}
     for version, python in versions().items():
-        command = bench.workload(python, "a3", 0, "nodes", 2000)
+        command = bench.workload(python, "a3", "nodes", 2000, 0)
         extra = []
         for _ in range(5):
             empty, ours = (int(bench.run(preload, command).split()[-1]) for preload in bench.PRELOADS)

@@ -1,10 +1,10 @@
 """What bench.py measures, run by each CPython: a stand-in ComfyUI with a known amount of work.
 
-usage: workload.py METER GENERATION LAYOUT python
-       workload.py METER GENERATION LAYOUT nodes COUNT
+usage: workload.py METER GENERATION python
+       workload.py METER GENERATION nodes COUNT LAYOUT
 METER is the library made of meter.c. python: pieces of Python code that are not the executor, each counted
-by itself, first in a program that has imported the executor and runs no workflow (idle), then inside the one
-node of a workflow. nodes: a workflow of COUNT trivial nodes in chains of two, counted from its start to the
+by itself in several layouts of memory, first in a program that has imported the executor and runs no workflow
+(idle), then inside the one node of a workflow. nodes: a workflow of COUNT trivial nodes in chains of two, counted from its start to the
 end of the process. The last line tells the resident memory in KiB.
 """
 
@@ -12,7 +12,7 @@ import ctypes
 import os
 import sys
 
-METER, GENERATION, LAYOUT, WHAT, *REST = sys.argv[1:]
+METER, GENERATION, WHAT, *REST = sys.argv[1:]
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, os.pardir, "fakes", "comfyui", GENERATION))
 
@@ -21,20 +21,19 @@ import main  # the stand-in's
 import application
 import nodes
 
+LAYOUTS = 7
+
 meter = ctypes.CDLL(METER)
+
+
+def shake(amount):
+    """Objects to keep, so that what is made later lies elsewhere: whether a loop works at the edge of one of
+    CPython's pools can cost it 1 %, which is none of ours. bench.py takes the least of several layouts."""
+    return [bytearray(b"x" * size) + bytes(size) for size in range(8, 512, 8) for _ in range(amount)]
 
 
 def fib(n):
     return n if n < 2 else fib(n - 1) + fib(n - 2)
-
-
-class Counter:
-    def __init__(self):
-        self.value = 0
-
-    def add(self, amount):
-        self.value += amount
-        return self
 
 
 def numbers(count):
@@ -51,18 +50,26 @@ def calls():
 
 
 def methods():
+    class Counter:  # a new one each time: its place in the method cache is part of the layout
+        def __init__(self):
+            self.value = 0
+
+        def add(self, amount):
+            self.value += amount
+            return self
+
     counter = Counter()
-    for _ in range(10_000):
+    for _ in range(5_000):
         counter.add(1).add(2).add(3)
 
 
 def generators():
-    for _ in range(100):
+    for _ in range(40):
         sum(numbers(1000))
 
 
 def exceptions():
-    for _ in range(20_000):
+    for _ in range(7_000):
         try:
             fail("told")
         except ValueError:
@@ -70,11 +77,14 @@ def exceptions():
 
 
 def measure(place):
+    kept = []
     for work in (calls, methods, generators, exceptions):
         work()  # CPython 3.11+ adapts code that has run before
-        meter.meter_begin()
-        work()
-        meter.meter_end(f"{place} {work.__name__}".encode())
+        for _ in range(LAYOUTS):
+            kept.append(shake(1))
+            meter.meter_begin()
+            work()
+            meter.meter_end(f"{place} {work.__name__}".encode())
 
 
 class Measure(nodes.Node):
@@ -96,12 +106,6 @@ def chains(count):
     return prompt
 
 
-def shake(layout):
-    """Moves what is made later to other addresses. Where an object lies in CPython's pools, and what else
-    hashes to its place in the method cache, can cost a loop 1 %: bench.py takes the least of several."""
-    return [type(f"Shaken{number}", (), {"number": [number]}) for number in range(37 * layout)]
-
-
 def resident_kib():
     """Resident memory. Flight memory counts whole: its pages are reserved, touched or not."""
     total, shared = 0, False
@@ -115,13 +119,12 @@ def resident_kib():
     return total
 
 
-shaken = shake(int(LAYOUT))
 application.configure(main.GENERATION)
 if WHAT == "python":
     measure("idle")
     application.run_here({"1": {"class_type": "Measure", "inputs": {}}}, "bench", {})
 else:
-    prompt = chains(int(REST[0]))
+    prompt, shaken = chains(int(REST[0])), shake(int(REST[1]))
     meter.meter_begin()
     application.run_here(prompt, "bench", {})
 print(resident_kib())
