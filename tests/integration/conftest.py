@@ -11,9 +11,16 @@ from rig.stand_in import StandIn
 
 
 @pytest.fixture(scope="session")
-def agent(tmp_path_factory):
+def running_agent(tmp_path_factory):
     with Agent(tmp_path_factory.mktemp("agent")) as started:
         yield started
+
+
+@pytest.fixture
+def agent(running_agent):
+    """The one agent, with nothing of earlier tests."""
+    running_agent.take_spans()
+    return running_agent
 
 
 @pytest.fixture(scope="session")
@@ -23,13 +30,14 @@ def bare(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def traced(tmp_path_factory, agent):
+def traced(tmp_path_factory, running_agent):
     """traced(generation, version): the session with the library preloaded, and the traces that came."""
 
     @functools.lru_cache(maxsize=None)
     def run(generation, version):
-        done = _run(tmp_path_factory, agent, generation, version)
-        return session.collect(done, agent.take_spans())
+        running_agent.take_spans()
+        done = _run(tmp_path_factory, running_agent, generation, version)
+        return session.collect(done, running_agent.take_spans())
 
     return run
 

@@ -73,16 +73,16 @@ SECRETS = {
 
 
 @pytest.fixture(scope="module", params=sorted({list(pythons.find())[0], list(pythons.find())[-1]}))
-def contexts(request, agent, tmp_path_factory):
+def contexts(request, running_agent, tmp_path_factory):
     """(traces by case, the library's log lines, all spans as text): every case as a job of one process."""
     folder = tmp_path_factory.mktemp("contexts")
     app = StandIn(pythons.find()[request.param])
     with comfyui.ComfyUI(
-        app, folder / "app", session.LIBRARY, {"DD_TRACE_AGENT_URL": agent.url}
+        app, folder / "app", session.LIBRARY, {"DD_TRACE_AGENT_URL": running_agent.url}
     ) as application:
         for name, extra_data in {**{n: case[0] for n, case in ACCEPTED.items()}, **REFUSED}.items():
             application.wait(application.submit(NUMBER, {"job_id": name, **SECRETS, **extra_data}))
-    spans = agent.take_spans()
+    spans = running_agent.take_spans()
     lines = [line for line in application.log().splitlines() if line.startswith("comfydd:")]
     return {name: session.of_job(spans, name) for name in [*ACCEPTED, *REFUSED]}, lines, json.dumps(spans)
 
