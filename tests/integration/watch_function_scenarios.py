@@ -539,6 +539,8 @@ def a_code_object_put_there_later_is_obeyed():
 
     WRAPPER.update(seen=seen, inner=inner)
     execute.__code__ = wrapper.__code__
+    again = watch(execute)  # as when the module is found a second time
+    assert execute.__code__ is wrapper.__code__ and again == []
     assert execute(str.upper, "a") == (True, "A", {"client": 1}) and seen == ["a"]
     assert [arguments for arguments, _, _ in calls(events)] == [("a",)]
 
