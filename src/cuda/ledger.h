@@ -1,0 +1,95 @@
+/* ledger: every GPU allocation that is live, as the hooked functions report it.
+ *
+ * An entry is known by (space, address). Both layers of hooks (runtime and driver) report the same allocation, one inside
+ * the other; therefore adding what is there already with the same size, and removing what is not there, do nothing. Who
+ * removes does it BEFORE the real free, because another thread may be given the address at once, and restores the entry
+ * when the real free fails.
+ *
+ * Every function may be called from any thread, at any time, in a CUDA hook: nothing here allocates with malloc, takes the
+ * GIL, calls CUDA, logs (but once, when recording ends), or changes errno. Time is O(1) but for purges and snapshots. Locks
+ * are spin locks of one shard, held for a few memory accesses, and nothing is called under them. Without memory, recording
+ * ends for good: entries stay, figures say so (ledger_recording), hooks go on forwarding.
+ *
+ * Figures (live, peaks, counts) are kept in cuda/usage, who owns an allocation in cuda/owners. */
+#ifndef COMFYDD_LEDGER_H
+#define COMFYDD_LEDGER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LEDGER_NO_DEVICE 0xff /* the device is not known */
+
+enum ledger_space {
+    LEDGER_POINTER, /* device and managed pointers */
+    LEDGER_HOST,    /* pinned and registered host pointers */
+    LEDGER_ARRAY,   /* array handles */
+    LEDGER_HANDLE,  /* cuMemCreate's handles: physical memory */
+    LEDGER_MAPPING, /* addresses where physical memory is mapped */
+    LEDGER_TENSOR,  /* what PyTorch's own allocator hands out of its segments */
+};
+
+enum ledger_kind {
+    LEDGER_PLAIN,      /* cuMemAlloc, arrays, pitched */
+    LEDGER_ASYNC,      /* from a stream-ordered pool */
+    LEDGER_MANAGED,    /* unified memory; counted as if on its device */
+    LEDGER_PHYSICAL,   /* VMM */
+    LEDGER_PINNED,     /* page-locked host memory, VMM on the host too */
+    LEDGER_REGISTERED, /* the program's own host memory, page-locked later */
+    LEDGER_PART,       /* a tensor: part of a segment, counted by c10's own totals */
+    LEDGER_KINDS,
+};
+
+struct ledger_entry {
+    uint64_t address; /* or handle */
+    uint64_t size;    /* bytes */
+    const void *context, *pool; /* what a bulk release would free it with; NULL when unknown */
+    uint32_t owner;             /* cuda/owners */
+    uint32_t stack;             /* as given by the stack source; 0: none */
+    uint8_t space, kind, device;
+    bool segment; /* PyTorch's allocator made it to cut tensors from it */
+};
+
+/* Begins recording. Idempotent. */
+void ledger_start(void);
+
+/* Whether everything since the start is in the ledger. */
+bool ledger_recording(void);
+
+/* What gives a new entry its stack id: called in the hook, on the allocating thread, without locks of ours, GIL state
+ * unknown. NULL (the default): none. */
+void ledger_set_stack_source(uint32_t (*capture)(uint64_t size));
+
+/* Adds an allocation; owner and stack of `entry` are filled in here. Another size at a known address replaces what was
+ * there: its free was not seen. */
+void ledger_add(const struct ledger_entry *entry);
+
+/* Takes an entry out and copies it to *removed; false when there is none. */
+bool ledger_remove(enum ledger_space space, uint64_t address, struct ledger_entry *removed);
+
+/* Puts back what was removed: its real free has failed. Not a new allocation: no count changes. */
+void ledger_restore(const struct ledger_entry *removed);
+
+/* Physical memory (space HANDLE) lives until its handle is released and nothing maps it. Map: `size` bytes at `address` are
+ * (part of) that handle's memory; an unknown handle (imported, say) is ignored. Unmap takes out every mapping in the range;
+ * false when there was none. Retain: the program holds the handle once more. Release as ledger_remove: before the real
+ * call, restored by ledger_retain. Unmap is reported AFTER the real call has succeeded: addresses are given out by
+ * reservations, not by mapping. */
+void ledger_map(uint64_t address, uint64_t size, uint64_t handle);
+bool ledger_unmap(uint64_t address, uint64_t size);
+void ledger_retain(uint64_t handle);
+void ledger_release(uint64_t handle);
+
+/* A bulk release has happened: what belongs to this context, pool, or device (all contexts) is gone. */
+void ledger_purge_context(const void *context);
+void ledger_purge_pool(const void *pool);
+void ledger_purge_device(uint8_t device);
+
+/* Calls `see` for every live entry, a shard's lock held: it must neither block nor call the ledger. Entries that come or go
+ * meanwhile may be missed. */
+void ledger_each(void (*see)(const struct ledger_entry *entry, void *context), void *context);
+
+/* In the child of a fork: its CUDA state is not the parent's; starts anew, empty. Async-signal-safe. */
+void ledger_forked(void);
+
+#endif

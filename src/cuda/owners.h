@@ -1,0 +1,53 @@
+/* owners: whom an allocation belongs to: a node, else the workflow, else nobody (owner 0).
+ *
+ * An owner lives as long as its node or workflow runs, and then as long as something that it allocated is live: models
+ * outlast the workflow that loaded them, and an out-of-memory wants to name them.
+ *
+ * Opening, closing and entering happen with the GIL held; the rest is called from CUDA hooks: no malloc, no GIL, no CUDA.
+ * When the table is full, allocations belong to the workflow, or to nobody. */
+#ifndef COMFYDD_OWNERS_H
+#define COMFYDD_OWNERS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define OWNER_NOBODY  0u
+#define OWNER_DEVICES 16 /* devices with figures of their own; further ones share the last */
+
+/* What an owner has allocated so far, by device. */
+struct owner_counts {
+    uint64_t allocations, bytes, failed; /* failed: calls that the program saw fail for want of memory */
+};
+
+/* A new owner; OWNER_NOBODY when there is no room. `workflow` is its workflow's owner, or OWNER_NOBODY for a workflow. Texts
+ * are copied, cut to 63 bytes: node id and class type, or prompt id and "". */
+uint32_t owners_open(uint32_t workflow, const char *id, const char *class_type);
+
+/* It allocates no more. Its counts are added to its workflow's. */
+void owners_close(uint32_t owner);
+
+/* What this thread does from now on is done for `owner`; returns whom it worked for before, to be set again. */
+uint32_t owners_enter(uint32_t owner);
+
+/* Who owns what this thread allocates: whom it works for; else the only node that is open, or the only workflow (threads
+ * of autograd, say, are the node's as long as that can be told); else nobody. */
+uint32_t owners_current(void);
+
+/* A live allocation refers to the owner (+1), or no more (-1). */
+void owners_refer(uint32_t owner, int by);
+
+void owners_count_allocation(uint32_t owner, uint8_t device, uint64_t bytes);
+void owners_count_failure(uint32_t owner, uint8_t device);
+
+/* Sums over all devices, and of one (0 .. OWNER_DEVICES-1). */
+struct owner_counts owners_counts(uint32_t owner);
+struct owner_counts owners_counts_on(uint32_t owner, uint8_t device);
+
+/* Texts of an owner, valid as long as it is open or referred to; "" for nobody. */
+const char *owners_id(uint32_t owner);
+const char *owners_class_type(uint32_t owner);
+
+/* In the child of a fork: none of the parent's. */
+void owners_forked(void);
+
+#endif
