@@ -1,5 +1,7 @@
 #include "comfy/graph.h"
 
+#include <string.h>
+
 PyObject *graph_item(PyObject *dictionary, PyObject *id) {
     if (!dictionary || !PyDict_Check(dictionary)) return NULL;
     PyObject *value = PyDict_GetItemWithError(dictionary, id);
@@ -36,10 +38,20 @@ static void read_expansion(PyObject *dynprompt, PyObject *id, struct graph_node 
 /* From the graph itself, without running the program's code: later versions first. */
 static void describe_in_graph(PyObject *dynprompt, PyObject *id, struct graph_node *node) {
     static const char *const places[] = {"node_overrides", "ephemeral_prompt", "original_prompt"};
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+    /* An attribute that is not there costs an exception: looked for once per type. (Its __dict__ would tell cheaply, but
+     * asking for it slows down the program's own access to the object on 3.11 and 3.12.) */
+    static PyTypeObject *type; /* never dereferenced */
+    static size_t first;
+    if (type != Py_TYPE(dynprompt)) {
+        type = Py_TYPE(dynprompt);
+        first = 0;
+    }
+    for (size_t i = first; i < sizeof places / sizeof *places; i++) {
         PyObject *prompt = python_attribute(dynprompt, places[i]);
+        if (!prompt && i == first) first++;
         bool found = class_type_in(prompt, id, node->class_type, sizeof node->class_type);
         python_decref(prompt);
+        if (found && strcmp(places[i], "original_prompt") == 0) return; /* not made by expansion */
         if (found) break;
     }
     read_expansion(dynprompt, id, node);

@@ -43,15 +43,41 @@ bool python_error_clear(void) {
     return interrupted;
 }
 
+/* The str of a name, borrowed; NULL without memory, with an error set. Python's own functions that take C strings make a
+ * new str at each call, which is most of what they cost. */
+static PyObject *name_object(const char *name) {
+    static struct {
+        const char *text, *copy; /* the caller's, and the object's own */
+        PyObject *object;        /* owned */
+    } known[256];
+    unsigned place = (uint32_t)((uintptr_t)name * 0x9e3779b1u) >> 24;
+    if (known[place].text == name && strcmp(known[place].copy, name) == 0) return known[place].object;
+    PyObject *object = PyUnicode_InternFromString(name);
+    Py_ssize_t size;
+    const char *copy = object ? PyUnicode_AsUTF8AndSize(object, &size) : NULL;
+    if (!copy) {
+        python_decref(object);
+        return NULL;
+    }
+    python_decref(known[place].object);
+    known[place].text = name;
+    known[place].copy = copy;
+    known[place].object = object;
+    return object;
+}
+
 PyObject *python_attribute(PyObject *object, const char *name) {
-    PyObject *value = PyObject_GetAttrString(object, name);
+    PyObject *key = name_object(name);
+    PyObject *value = key ? PyObject_GetAttr(object, key) : NULL;
     if (!value) PyErr_Clear();
     return value;
 }
 
 PyObject *python_item(PyObject *dictionary, const char *key) {
     if (!dictionary || !PyDict_Check(dictionary)) return NULL;
-    PyObject *value = PyDict_GetItemString(dictionary, key); /* borrowed; swallows errors itself */
+    PyObject *name = name_object(key);
+    PyObject *value = name ? PyDict_GetItemWithError(dictionary, name) : NULL; /* borrowed */
+    if (!value) PyErr_Clear();
     return value ? python_newref(value) : NULL;
 }
 

@@ -1,14 +1,15 @@
 """What bench.py measures, run by each CPython: a stand-in ComfyUI with a known amount of work.
 
 usage: workload.py METER GENERATION python
-       workload.py METER GENERATION nodes COUNT LAYOUT
+       workload.py METER GENERATION nodes COUNT WORKFLOWS LAYOUT
 METER is the library made of meter.c. python: pieces of Python code that are not the executor, each counted
 by itself in several layouts of memory, first in a program that has imported the executor and runs no workflow
-(idle), then inside the one node of a workflow. nodes: a workflow of COUNT trivial nodes in chains of two, counted from its start to the
-end of the process. The last line tells the resident memory in KiB.
+(idle), then inside the one node of a workflow. nodes: so many workflows of COUNT trivial nodes in chains of two, counted
+from the first one's start to the end of the process. The last line tells the resident memory in KiB.
 """
 
 import ctypes
+import gc
 import os
 import sys
 
@@ -21,7 +22,7 @@ import main  # the stand-in's
 import application
 import nodes
 
-LAYOUTS = 7
+LAYOUTS = 15
 
 meter = ctypes.CDLL(METER)
 
@@ -124,7 +125,10 @@ if WHAT == "python":
     measure("idle")
     application.run_here({"1": {"class_type": "Measure", "inputs": {}}}, "bench", {})
 else:
-    prompt, shaken = chains(int(REST[0])), shake(int(REST[1]))
+    count, workflows, layout = map(int, REST)
+    prompt, shaken = chains(count), shake(layout)
+    gc.disable()  # with the library, collections come at other moments, and cost more than it does
     meter.meter_begin()
-    application.run_here(prompt, "bench", {})
+    for workflow in range(workflows):
+        application.run_here(prompt, f"bench-{workflow}", {})
 print(resident_kib())
