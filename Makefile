@@ -19,7 +19,7 @@ LIB_LDFLAGS   := -shared -nostartfiles -Wl,-z,defs -Wl,-z,lazy -Wl,-z,relro -Wl,
                  -Wl,--version-script=src/exports.map -Wl,--as-needed
 STATIC_LIBS   := -l:libmsgpackc.a $(BUILD)/libjansson.a
 
-SOURCES  := $(sort $(wildcard src/*.c src/base/*.c src/host/*.c src/trace/*.c src/export/*.c src/python/*.c src/comfy/*.c))
+SOURCES  := $(sort $(wildcard src/*.c src/base/*.c src/host/*.c src/trace/*.c src/export/*.c src/cuda/*.c src/python/*.c src/comfy/*.c))
 OBJECTS  := $(SOURCES:src/%.c=$(BUILD)/%.o)
 # What unit tests link, as far as they need it: everything but the table of contents and libc's interposed functions.
 TESTABLE := $(filter-out $(BUILD)/preload.o $(BUILD)/hooks_libc.o,$(OBJECTS))

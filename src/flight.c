@@ -15,11 +15,11 @@
 #include "flight.h"
 
 #include "base/file.h"
+#include "base/spin.h"
 #include "trace/tags.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -187,20 +187,6 @@ static struct flight_slot *slot_at(const struct flight *flight, uint32_t index) 
     return (struct flight_slot *)(flight->slots + (size_t)index * FLIGHT_SLOT_SIZE);
 }
 
-static void lock(struct flight *flight) {
-    enum {
-        SPINS = 100
-    }; /* longer than the longest critical section, a copy of some kilobytes, usually takes */
-    unsigned spins = 0;
-    while (__atomic_exchange_n(&flight->locked, 1, __ATOMIC_ACQUIRE))
-        while (__atomic_load_n(&flight->locked, __ATOMIC_RELAXED))
-            if (++spins % SPINS == 0) sched_yield();
-}
-
-static void unlock(struct flight *flight) {
-    __atomic_store_n(&flight->locked, 0, __ATOMIC_RELEASE);
-}
-
 struct flight_slot *flight_take_slot(struct flight *flight) {
     if (__atomic_load_n(&flight->taken, __ATOMIC_RELAXED) >= FLIGHT_SLOT_COUNT) return NULL;
     uint32_t start = __atomic_load_n(&flight->hint, __ATOMIC_RELAXED);
@@ -224,9 +210,9 @@ struct flight_slot *flight_take_slot(struct flight *flight) {
 void flight_release_slot(struct flight *flight, struct flight_slot *slot) {
     uint32_t index = (uint32_t)(((unsigned char *)slot - flight->slots) / FLIGHT_SLOT_SIZE);
     bool readable = !slot->closing_at;
-    if (readable) lock(flight);
+    if (readable) spin_lock(&flight->locked);
     __atomic_store_n(&slot->state, FLIGHT_SLOT_FREE, __ATOMIC_RELEASE);
-    if (readable) unlock(flight);
+    if (readable) spin_unlock(&flight->locked);
     __atomic_sub_fetch(&flight->taken, 1, __ATOMIC_RELAXED);
     if (index < __atomic_load_n(&flight->hint, __ATOMIC_RELAXED))
         __atomic_store_n(&flight->hint, index, __ATOMIC_RELAXED);
@@ -247,7 +233,7 @@ bool flight_copy_slot(struct flight *flight, uint32_t index, struct flight_slot 
     _Static_assert(sizeof copy->span % sizeof(word) == 0, "copied by words");
     const struct flight_slot *slot = slot_at(flight, index);
     if (!slot_open(slot)) return false;
-    lock(flight);
+    spin_lock(&flight->locked);
     bool open = slot_open(slot);
     if (open) {
         uint32_t tags_size = __atomic_load_n(&slot->span.tags_size, __ATOMIC_ACQUIRE);
@@ -261,16 +247,16 @@ bool flight_copy_slot(struct flight *flight, uint32_t index, struct flight_slot 
         copy->span.tags_size = tags_size;
         copy->span.end_ns = 0; /* set already when it is about to be finished */
     }
-    unlock(flight);
+    spin_unlock(&flight->locked);
     return open;
 }
 
 void flight_note_snapshot(struct flight *flight, uint32_t index, uint64_t span_id, uint64_t version) {
     struct flight_slot *slot = slot_at(flight, index);
-    lock(flight);
+    spin_lock(&flight->locked);
     if (slot_open(slot) && slot->span.span_id == span_id)
         __atomic_store_n(&slot->span.partial_version, version, __ATOMIC_RELAXED);
-    unlock(flight);
+    spin_unlock(&flight->locked);
 }
 
 /* ---- the ring ---- */
@@ -302,7 +288,7 @@ bool flight_append(struct flight *flight, const struct flight_span *span, const 
                    size_t more_size, struct flight_slot *slot) {
     struct flight_header *header = flight->header;
     uint64_t size = sizeof(struct flight_record) + span->tags_size + more_size, padding;
-    lock(flight);
+    spin_lock(&flight->locked);
     uint64_t head = header->ring_head;
     uint64_t end = end_of_record(head, size, &padding);
     bool fits = size <= FLIGHT_RING_SIZE &&
@@ -320,7 +306,7 @@ bool flight_append(struct flight *flight, const struct flight_span *span, const 
         __atomic_add_fetch(&header->spans_dropped, 1, __ATOMIC_RELAXED);
     }
     __atomic_add_fetch(&header->spans_recorded, 1, __ATOMIC_RELAXED);
-    unlock(flight);
+    spin_unlock(&flight->locked);
     return fits;
 }
 

@@ -9,7 +9,8 @@
 #include <stdint.h>
 
 struct device {
-    char uuid[48];  /* "GPU-…" or "MIG-…", as nvidia-smi -L and Datadog's GPU monitoring write it; empty when unknown */
+    char uuid
+        [48]; /* "GPU-…" or "MIG-…", as nvidia-smi -L and Datadog's GPU monitoring write it; empty when unknown */
     char name[128]; /* "NVIDIA H200"; empty when unknown */
 };
 

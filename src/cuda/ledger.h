@@ -19,6 +19,8 @@
 #include <stdint.h>
 
 #define LEDGER_NO_DEVICE 0xff /* the device is not known */
+#define LEDGER_DEVICES                                                                                       \
+    16 /* devices with figures of their own; further ones, and unknown ones, share the last */
 
 enum ledger_space {
     LEDGER_POINTER, /* device and managed pointers */
@@ -41,8 +43,8 @@ enum ledger_kind {
 };
 
 struct ledger_entry {
-    uint64_t address; /* or handle */
-    uint64_t size;    /* bytes */
+    uint64_t address;           /* or handle */
+    uint64_t size;              /* bytes */
     const void *context, *pool; /* what a bulk release would free it with; NULL when unknown */
     uint32_t owner;             /* cuda/owners */
     uint32_t stack;             /* as given by the stack source; 0: none */
@@ -50,7 +52,12 @@ struct ledger_entry {
     bool segment; /* PyTorch's allocator made it to cut tensors from it */
 };
 
-/* Begins recording. Idempotent. */
+/* The place of a device in tables of LEDGER_DEVICES. */
+static inline unsigned ledger_device_index(uint8_t device) {
+    return device < LEDGER_DEVICES ? device : LEDGER_DEVICES - 1;
+}
+
+/* Begins recording; before that nothing is recorded. Idempotent. */
 void ledger_start(void);
 
 /* Whether everything since the start is in the ledger. */
@@ -72,8 +79,8 @@ void ledger_restore(const struct ledger_entry *removed);
 
 /* Physical memory (space HANDLE) lives until its handle is released and nothing maps it. Map: `size` bytes at `address` are
  * (part of) that handle's memory; an unknown handle (imported, say) is ignored. Unmap takes out every mapping in the range;
- * false when there was none. Retain: the program holds the handle once more. Release as ledger_remove: before the real
- * call, restored by ledger_retain. Unmap is reported AFTER the real call has succeeded: addresses are given out by
+ * false when there was none. Retain: the program holds the handle once more. Release is reported before the real call, as
+ * ledger_remove is; a release fails only for a handle that is not there. Unmap is reported AFTER the real call has succeeded: addresses are given out by
  * reservations, not by mapping. */
 void ledger_map(uint64_t address, uint64_t size, uint64_t handle);
 bool ledger_unmap(uint64_t address, uint64_t size);
@@ -84,6 +91,9 @@ void ledger_release(uint64_t handle);
 void ledger_purge_context(const void *context);
 void ledger_purge_pool(const void *pool);
 void ledger_purge_device(uint8_t device);
+
+/* How many live allocations there are on devices, PyTorch's segments not counted but the tensors in them. */
+uint64_t ledger_count(void);
 
 /* Calls `see` for every live entry, a shard's lock held: it must neither block nor call the ledger. Entries that come or go
  * meanwhile may be missed. */

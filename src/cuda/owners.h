@@ -8,11 +8,12 @@
 #ifndef COMFYDD_OWNERS_H
 #define COMFYDD_OWNERS_H
 
+#include "cuda/ledger.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
-#define OWNER_NOBODY  0u
-#define OWNER_DEVICES 16 /* devices with figures of their own; further ones share the last */
+#define OWNER_NOBODY 0u
 
 /* What an owner has allocated so far, by device. */
 struct owner_counts {
@@ -23,23 +24,23 @@ struct owner_counts {
  * are copied, cut to 63 bytes: node id and class type, or prompt id and "". */
 uint32_t owners_open(uint32_t workflow, const char *id, const char *class_type);
 
+/* It waits for something else to be done, and nothing that is allocated meanwhile is its own (true), or works again. */
+void owners_wait(uint32_t owner, bool waiting);
+
 /* It allocates no more. Its counts are added to its workflow's. */
 void owners_close(uint32_t owner);
 
 /* What this thread does from now on is done for `owner`; returns whom it worked for before, to be set again. */
 uint32_t owners_enter(uint32_t owner);
 
-/* Who owns what this thread allocates: whom it works for; else the only node that is open, or the only workflow (threads
+/* Who owns what this thread allocates: whom it works for; else the only node at work, or the only workflow (threads
  * of autograd, say, are the node's as long as that can be told); else nobody. */
 uint32_t owners_current(void);
-
-/* A live allocation refers to the owner (+1), or no more (-1). */
-void owners_refer(uint32_t owner, int by);
 
 void owners_count_allocation(uint32_t owner, uint8_t device, uint64_t bytes);
 void owners_count_failure(uint32_t owner, uint8_t device);
 
-/* Sums over all devices, and of one (0 .. OWNER_DEVICES-1). */
+/* Sums over all devices, and of one (0 .. LEDGER_DEVICES-1). */
 struct owner_counts owners_counts(uint32_t owner);
 struct owner_counts owners_counts_on(uint32_t owner, uint8_t device);
 

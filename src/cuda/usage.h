@@ -13,10 +13,7 @@
 
 #include "cuda/ledger.h"
 
-#include <stdbool.h>
 #include <stdint.h>
-
-#define USAGE_DEVICES 16 /* figures by device; further ones share the last */
 
 /* ---- from the ledger and the hooks ---- */
 
@@ -32,33 +29,36 @@ void usage_c10_out_of_memory(void);
 /* ---- now ---- */
 
 struct usage {
-    uint64_t live, allocated, mapped, pinned; /* bytes, of all devices */
-    uint64_t tensors;                         /* what PyTorch counts as allocated: in its segments, or in async pools */
-    uint64_t segments;                        /* what it counts as reserved, async pools not included */
-    uint64_t out_of_memory;                   /* how often it reported that */
-    uint64_t tensor_count;                    /* live ones */
+    uint64_t live, allocated, mapped; /* bytes */
+    uint64_t torch_allocated; /* what PyTorch counts as allocated: in its segments, or by async allocations */
+    uint64_t torch_reserved;  /* what it counts as reserved, less what the async pools keep back */
 };
+
+/* Of all devices, and of one (0 .. LEDGER_DEVICES-1). */
 struct usage usage_now(void);
 struct usage usage_now_on(uint8_t device);
+
+uint64_t usage_pinned(void);        /* bytes of page-locked host memory */
+uint64_t usage_out_of_memory(void); /* how often PyTorch's allocator has reported that */
 
 /* Bit n: device n has been allocated on. */
 uint32_t usage_devices(void);
 
 /* ---- between two moments ---- */
 
+/* What a node or workflow sees: how much was allocated at its start, and at most. */
 struct usage_window {
-    struct usage_window *next, *previous;
-    uint64_t before;                         /* allocated at the start */
-    uint64_t peak;                           /* highest allocated so far, once closed of the whole window */
-    uint64_t before_on[USAGE_DEVICES], peak_on[USAGE_DEVICES];
+    struct usage_window *next, *previous; /* NULL when closed */
+    uint64_t before, peak;                /* bytes, of all devices together */
+    uint64_t before_on[LEDGER_DEVICES], peak_on[LEDGER_DEVICES];
 };
 
-/* The window is the caller's and must stay where it is until it is closed. Opening an open one starts it anew. */
+/* The window is the caller's, zeroed at first, and must stay where it is until it is closed. Opening an open one starts it
+ * anew; closing makes the peaks final; closing a closed one does nothing. */
 void usage_open(struct usage_window *window);
 void usage_close(struct usage_window *window);
-bool usage_is_open(const struct usage_window *window);
 
-/* In the child of a fork: nothing is allocated, no window is open. */
+/* In the child of a fork: nothing is allocated, and the parent's open windows are forgotten; they are not to be closed. */
 void usage_forked(void);
 
 #endif

@@ -1,0 +1,208 @@
+#include "cuda/owners.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define OWNERS    4096u
+#define TEXT_SIZE 64
+
+enum state { FREE, AT_WORK, WAITING, CLOSED };
+enum { ALLOCATIONS, BYTES, FAILED, COUNTS };
+
+struct owner {
+    enum state state;
+    uint32_t workflow;     /* its owner; OWNER_NOBODY: this is one */
+    uint32_t next_at_work; /* in the list of those at work */
+    bool used;             /* by a live allocation; only during a sweep */
+    const void *thread;    /* who works for it: the address of that thread's `current` */
+    char id[TEXT_SIZE], class_type[TEXT_SIZE];
+    /* Twice: the thread that works for the owner needs no atomic additions. */
+    uint64_t mine[LEDGER_DEVICES][COUNTS], others[LEDGER_DEVICES][COUNTS];
+};
+
+static struct owner *table; /* OWNERS of them; NULL before the first. [0] is nobody */
+static uint32_t searched_to, first_at_work;
+static uint32_t by_default; /* whom threads that work for nobody work for */
+
+static __thread uint32_t current;
+
+static struct owner *get(uint32_t owner) {
+    struct owner *owners = __atomic_load_n(&table, __ATOMIC_ACQUIRE);
+    return owners && owner != OWNER_NOBODY && owner < OWNERS ? &owners[owner] : NULL;
+}
+
+/* ---- a free one (the GIL) ---- */
+
+static void mark(const struct ledger_entry *entry, void *context) {
+    (void)context;
+    struct owner *owner = get(entry->owner);
+    if (owner) owner->used = true;
+}
+
+/* Frees closed owners of which nothing is live any more: once in thousands of nodes, where counting references would cost
+ * something at each allocation. */
+static void sweep(void) {
+    for (uint32_t i = 1; i < OWNERS; i++)
+        table[i].used = false;
+    ledger_each(mark, NULL);
+    for (uint32_t i = 1; i < OWNERS; i++)
+        if (table[i].state == CLOSED && !table[i].used) table[i].state = FREE;
+    searched_to = 1;
+}
+
+static uint32_t find_free(void) {
+    while (searched_to < OWNERS && table[searched_to].state != FREE)
+        searched_to++;
+    return searched_to;
+}
+
+static bool have_table(void) {
+    if (table) return true;
+    void *memory =
+        mmap(NULL, OWNERS * sizeof *table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return false;
+    searched_to = 1;
+    __atomic_store_n(&table, memory, __ATOMIC_RELEASE);
+    return true;
+}
+
+/* ---- who is at work (the GIL) ---- */
+
+/* The only node, else the only workflow: of several nobody can tell. */
+static void choose_default(void) {
+    uint32_t nodes = 0, workflows = 0, node = 0, workflow = 0;
+    for (uint32_t i = first_at_work; i; i = table[i].next_at_work) {
+        if (table[i].workflow)
+            nodes++, node = i;
+        else
+            workflows++, workflow = i;
+        if (nodes > 1 && workflows > 1) break;
+    }
+    uint32_t chosen = nodes == 1 ? node : workflows == 1 ? workflow : OWNER_NOBODY;
+    __atomic_store_n(&by_default, chosen, __ATOMIC_RELAXED);
+}
+
+static void set_state(uint32_t which, enum state state) {
+    struct owner *owner = &table[which];
+    if (owner->state == AT_WORK && state != AT_WORK) {
+        uint32_t *link = &first_at_work;
+        while (*link != which)
+            link = &table[*link].next_at_work;
+        *link = owner->next_at_work;
+    } else if (owner->state != AT_WORK && state == AT_WORK) {
+        owner->next_at_work = first_at_work;
+        first_at_work = which;
+    }
+    owner->state = state;
+    choose_default();
+}
+
+uint32_t owners_open(uint32_t workflow, const char *id, const char *class_type) {
+    if (!have_table()) return OWNER_NOBODY;
+    if (find_free() == OWNERS) sweep();
+    uint32_t found = find_free();
+    if (found == OWNERS) return OWNER_NOBODY;
+    struct owner *owner = &table[found];
+    memset(owner, 0, sizeof *owner);
+    owner->workflow = workflow;
+    snprintf(owner->id, sizeof owner->id, "%s", id);
+    snprintf(owner->class_type, sizeof owner->class_type, "%s", class_type);
+    set_state(found, AT_WORK);
+    return found;
+}
+
+void owners_wait(uint32_t which, bool waiting) {
+    struct owner *owner = get(which);
+    if (owner && (owner->state == AT_WORK || owner->state == WAITING))
+        set_state(which, waiting ? WAITING : AT_WORK);
+}
+
+static uint64_t count_of(const struct owner *owner, unsigned device, unsigned what) {
+    return __atomic_load_n(&owner->mine[device][what], __ATOMIC_RELAXED) +
+           __atomic_load_n(&owner->others[device][what], __ATOMIC_RELAXED);
+}
+
+void owners_close(uint32_t which) {
+    struct owner *owner = get(which);
+    if (!owner || owner->state == FREE || owner->state == CLOSED) return;
+    struct owner *workflow = get(owner->workflow);
+    for (unsigned device = 0; workflow && device < LEDGER_DEVICES; device++)
+        for (unsigned what = 0; what < COUNTS; what++) {
+            uint64_t count = count_of(owner, device, what);
+            if (count) __atomic_fetch_add(&workflow->others[device][what], count, __ATOMIC_RELAXED);
+        }
+    set_state(which, CLOSED);
+}
+
+uint32_t owners_enter(uint32_t which) {
+    uint32_t before = current;
+    struct owner *owner = get(which);
+    if (owner) __atomic_store_n(&owner->thread, &current, __ATOMIC_RELAXED);
+    current = which;
+    return before;
+}
+
+/* ---- in hooks ---- */
+
+uint32_t owners_current(void) {
+    return current ? current : __atomic_load_n(&by_default, __ATOMIC_RELAXED);
+}
+
+static void count(struct owner *owner, unsigned device, unsigned what, uint64_t by) {
+    if (__atomic_load_n(&owner->thread, __ATOMIC_RELAXED) == &current) {
+        uint64_t *mine = &owner->mine[device][what];
+        __atomic_store_n(mine, __atomic_load_n(mine, __ATOMIC_RELAXED) + by, __ATOMIC_RELAXED);
+    } else {
+        __atomic_fetch_add(&owner->others[device][what], by, __ATOMIC_RELAXED);
+    }
+}
+
+void owners_count_allocation(uint32_t which, uint8_t device, uint64_t bytes) {
+    struct owner *owner = get(which);
+    if (!owner) return;
+    count(owner, ledger_device_index(device), ALLOCATIONS, 1);
+    count(owner, ledger_device_index(device), BYTES, bytes);
+}
+
+void owners_count_failure(uint32_t which, uint8_t device) {
+    struct owner *owner = get(which);
+    if (owner) count(owner, ledger_device_index(device), FAILED, 1);
+}
+
+/* ---- reading ---- */
+
+struct owner_counts owners_counts_on(uint32_t which, uint8_t device) {
+    const struct owner *owner = get(which);
+    unsigned index = ledger_device_index(device);
+    if (!owner) return (struct owner_counts){0};
+    return (struct owner_counts){.allocations = count_of(owner, index, ALLOCATIONS),
+                                 .bytes = count_of(owner, index, BYTES),
+                                 .failed = count_of(owner, index, FAILED)};
+}
+
+struct owner_counts owners_counts(uint32_t which) {
+    struct owner_counts sum = {0};
+    for (uint8_t device = 0; device < LEDGER_DEVICES; device++) {
+        struct owner_counts on = owners_counts_on(which, device);
+        sum.allocations += on.allocations;
+        sum.bytes += on.bytes;
+        sum.failed += on.failed;
+    }
+    return sum;
+}
+
+const char *owners_id(uint32_t which) {
+    const struct owner *owner = get(which);
+    return owner ? owner->id : "";
+}
+
+const char *owners_class_type(uint32_t which) {
+    const struct owner *owner = get(which);
+    return owner ? owner->class_type : "";
+}
+
+void owners_forked(void) {
+    table = NULL; /* the parent's copy is left alone: freeing it would take time in every child */
+    first_at_work = by_default = current = OWNER_NOBODY;
+}

@@ -1,0 +1,312 @@
+#include "cuda/ledger.h"
+#include "cuda/owners.h"
+#include "cuda/usage.h"
+#include "unit.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int begin(void **state) {
+    (void)state;
+    ledger_forked();
+    usage_forked();
+    owners_forked();
+    ledger_set_stack_source(NULL);
+    ledger_start();
+    return 0;
+}
+
+static struct ledger_entry plain(uint64_t address, uint64_t size) {
+    return (struct ledger_entry){
+        .space = LEDGER_POINTER, .kind = LEDGER_PLAIN, .address = address, .size = size};
+}
+
+static void add(struct ledger_entry entry) {
+    ledger_add(&entry);
+}
+
+static uint64_t allocated(void) {
+    return usage_now().allocated;
+}
+
+static void test_what_is_added_is_live_until_removed(void **state) {
+    (void)state;
+    struct ledger_entry removed;
+    add(plain(0x1000, 512));
+    add(plain(0x2000, 1024));
+    assert_int_equal(allocated(), 1536);
+    assert_int_equal(ledger_count(), 2);
+    assert_true(ledger_remove(LEDGER_POINTER, 0x1000, &removed));
+    assert_int_equal(removed.size, 512);
+    assert_int_equal(allocated(), 1024);
+    assert_int_equal(ledger_count(), 1);
+}
+
+static void test_a_second_layer_changes_nothing(void **state) {
+    (void)state;
+    uint32_t owner = owners_open(OWNER_NOBODY, "prompt", "");
+    struct ledger_entry removed;
+    add(plain(0x1000, 512));
+    add(plain(0x1000, 512));
+    assert_int_equal(allocated(), 512);
+    assert_int_equal(owners_counts(owner).allocations, 1);
+    assert_true(ledger_remove(LEDGER_POINTER, 0x1000, &removed));
+    assert_false(ledger_remove(LEDGER_POINTER, 0x1000, &removed));
+    assert_int_equal(allocated(), 0);
+}
+
+static void test_another_size_replaces(void **state) {
+    (void)state;
+    add(plain(0x1000, 512));
+    add(plain(0x1000, 2048));
+    assert_int_equal(allocated(), 2048);
+    assert_int_equal(ledger_count(), 1);
+}
+
+static void test_spaces_are_apart(void **state) {
+    (void)state;
+    struct ledger_entry removed;
+    add(plain(0x1000, 512));
+    add((struct ledger_entry){.space = LEDGER_HOST, .kind = LEDGER_PINNED, .address = 0x1000, .size = 100});
+    assert_int_equal(allocated(), 512);
+    assert_int_equal(usage_pinned(), 100);
+    assert_int_equal(ledger_count(), 1);
+    assert_true(ledger_remove(LEDGER_HOST, 0x1000, &removed));
+    assert_int_equal(usage_pinned(), 0);
+    assert_int_equal(allocated(), 512);
+}
+
+static void test_a_failed_free_is_undone(void **state) {
+    (void)state;
+    uint32_t owner = owners_open(OWNER_NOBODY, "prompt", "");
+    struct ledger_entry removed;
+    add(plain(0x1000, 512));
+    assert_true(ledger_remove(LEDGER_POINTER, 0x1000, &removed));
+    ledger_restore(&removed);
+    assert_int_equal(allocated(), 512);
+    assert_int_equal(owners_counts(owner).allocations, 1);
+    assert_true(ledger_remove(LEDGER_POINTER, 0x1000, &removed));
+    assert_int_equal(removed.owner, owner);
+}
+
+static struct ledger_entry physical(uint64_t handle, uint64_t size) {
+    return (struct ledger_entry){
+        .space = LEDGER_HANDLE, .kind = LEDGER_PHYSICAL, .address = handle, .size = size};
+}
+
+#define PAGE (UINT64_C(2) << 20)
+
+static void test_physical_memory_outlives_its_handle(void **state) {
+    (void)state;
+    add(physical(7, PAGE));
+    ledger_map(0x10000000, PAGE, 7);
+    ledger_release(7);
+    assert_int_equal(usage_now().mapped, PAGE);
+    /* the driver gives the number out again */
+    add(physical(7, 2 * PAGE));
+    assert_int_equal(usage_now().mapped, 3 * PAGE);
+    assert_true(ledger_unmap(0x10000000, PAGE));
+    assert_int_equal(usage_now().mapped, 2 * PAGE);
+    ledger_release(7);
+    assert_int_equal(usage_now().mapped, 0);
+    assert_int_equal(allocated(), 0);
+    assert_int_equal(ledger_count(), 0);
+}
+
+static void test_physical_memory_outlives_its_mappings(void **state) {
+    (void)state;
+    add(physical(7, PAGE));
+    ledger_map(0x10000000, PAGE, 7);
+    ledger_map(0x20000000, PAGE, 7);
+    assert_true(ledger_unmap(0x10000000, PAGE));
+    assert_true(ledger_unmap(0x20000000, PAGE));
+    assert_int_equal(usage_now().mapped, PAGE);
+    ledger_retain(7);
+    ledger_release(7);
+    assert_int_equal(usage_now().mapped, PAGE);
+    ledger_release(7);
+    assert_int_equal(usage_now().mapped, 0);
+}
+
+/* comfy-aimdo's VRAM buffers: two mappings, one unmap over both, then two releases. */
+static void test_one_unmap_over_several_mappings(void **state) {
+    (void)state;
+    add(physical(1, PAGE));
+    add(physical(2, 3 * PAGE));
+    ledger_map(0x10000000, PAGE, 1);
+    ledger_map(0x10000000 + PAGE, 3 * PAGE, 2);
+    ledger_release(1);
+    assert_true(ledger_unmap(0x10000000, 4 * PAGE));
+    assert_int_equal(usage_now().mapped, 3 * PAGE);
+    ledger_release(2);
+    assert_int_equal(usage_now().mapped, 0);
+    assert_false(ledger_unmap(0x10000000, 4 * PAGE));
+}
+
+static void test_an_unknown_handle_is_ignored(void **state) {
+    (void)state;
+    ledger_map(0x10000000, PAGE, 99); /* imported from another process */
+    assert_false(ledger_unmap(0x10000000, PAGE));
+    ledger_retain(99);
+    ledger_release(99);
+    assert_int_equal(allocated(), 0);
+}
+
+static void test_bulk_releases(void **state) {
+    (void)state;
+    int contexts[2], pool;
+    struct ledger_entry entry = plain(0x1000, 1);
+    entry.context = &contexts[0];
+    add(entry);
+    entry.address = 0x2000, entry.size = 10, entry.context = &contexts[1];
+    add(entry);
+    entry = (struct ledger_entry){.kind = LEDGER_ASYNC, .address = 0x3000, .size = 100, .pool = &pool};
+    add(entry);
+    entry = plain(0x4000, 1000), entry.device = 1;
+    add(entry);
+    add(physical(5, PAGE));
+    ledger_purge_context(&contexts[0]);
+    assert_int_equal(allocated(), 1110 + PAGE);
+    ledger_purge_pool(&pool);
+    assert_int_equal(allocated(), 1010 + PAGE);
+    ledger_purge_device(1);
+    assert_int_equal(allocated(), 10 + PAGE);
+    ledger_purge_context(NULL);
+    ledger_purge_pool(NULL);
+    assert_int_equal(ledger_count(), 2);
+}
+
+static void test_segments_are_not_counted_twice(void **state) {
+    (void)state;
+    struct ledger_entry segment = plain(0x1000, 2 << 20);
+    segment.segment = true;
+    add(segment);
+    assert_int_equal(allocated(), 0);
+    assert_int_equal(usage_now().live, 2 << 20);
+    add((struct ledger_entry){.space = LEDGER_TENSOR, .kind = LEDGER_PART, .address = 0x1000, .size = 512});
+    usage_c10(0, 512, 2 << 20);
+    struct usage now = usage_now();
+    assert_int_equal(now.allocated, 512);
+    assert_int_equal(now.live, 2 << 20);
+    assert_int_equal(now.torch_allocated, 512);
+    assert_int_equal(now.torch_reserved, 2 << 20);
+    assert_int_equal(ledger_count(), 1);
+}
+
+static uint32_t seven(uint64_t size) {
+    return size == 512 ? 7 : 0;
+}
+
+static void note_stack(const struct ledger_entry *entry, void *context) {
+    *(uint32_t *)context += entry->stack;
+}
+
+static void test_stacks_are_kept_with_their_allocation(void **state) {
+    (void)state;
+    uint32_t sum = 0;
+    ledger_set_stack_source(seven);
+    add(plain(0x1000, 512));
+    add(plain(0x2000, 513));
+    ledger_each(note_stack, &sum);
+    assert_int_equal(sum, 7);
+}
+
+/* First of all tests: recording cannot be switched off again. */
+static void test_nothing_is_recorded_before_the_start(void **state) {
+    (void)state;
+    add(plain(0x1000, 512));
+    assert_false(ledger_recording());
+    assert_int_equal(allocated(), 0);
+}
+
+static void test_errno_stays(void **state) {
+    (void)state;
+    struct ledger_entry removed;
+    errno = EXDEV;
+    add(plain(0x1000, 512));
+    ledger_remove(LEDGER_POINTER, 0x1000, &removed);
+    assert_int_equal(errno, EXDEV);
+}
+
+/* Threads that allocate and free at random, each in addresses of its own, and free each other's in the end. */
+enum { THREADS = 8, SLOTS = 2000, STEPS = 40000 };
+static uint64_t left[THREADS];
+
+static void *churn(void *argument) {
+    unsigned thread = (unsigned)(uintptr_t)argument, random = thread + 1;
+    static __thread bool taken[SLOTS];
+    for (int step = 0; step < STEPS; step++) {
+        random = random * 1664525u + 1013904223u;
+        unsigned slot = random / 7 % SLOTS;
+        uint64_t address = ((uint64_t)(thread * SLOTS + slot) + 1) << 9, size = slot + 1;
+        struct ledger_entry removed;
+        if (taken[slot]) {
+            if (!ledger_remove(LEDGER_POINTER, address, &removed) || removed.size != size) abort();
+        } else {
+            add(plain(address, size));
+        }
+        taken[slot] = !taken[slot];
+    }
+    for (unsigned slot = 0; slot < SLOTS; slot++)
+        if (taken[slot]) left[thread] += slot + 1;
+    return NULL;
+}
+
+static void test_threads(void **state) {
+    (void)state;
+    pthread_t threads[THREADS];
+    uint64_t sum = 0;
+    memset(left, 0, sizeof left);
+    for (uintptr_t i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, churn, (void *)i), 0);
+    for (unsigned i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], NULL);
+        sum += left[i];
+    }
+    assert_int_equal(allocated(), sum);
+    for (uint64_t i = 1; i <= THREADS * SLOTS; i++) {
+        struct ledger_entry removed;
+        ledger_remove(LEDGER_POINTER, i << 9, &removed);
+    }
+    assert_int_equal(allocated(), 0);
+    assert_int_equal(ledger_count(), 0);
+}
+
+static void test_many_live(void **state) {
+    (void)state;
+    enum { LIVE = 100000 };
+    for (uint64_t i = 1; i <= LIVE; i++)
+        add(plain(i << 21, i));
+    assert_int_equal(allocated(), UINT64_C(100000) * 100001 / 2);
+    assert_int_equal(ledger_count(), LIVE);
+    for (uint64_t i = LIVE; i >= 1; i--) {
+        struct ledger_entry removed;
+        assert_true(ledger_remove(LEDGER_POINTER, i << 21, &removed));
+        assert_int_equal(removed.size, i);
+    }
+    assert_int_equal(allocated(), 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_nothing_is_recorded_before_the_start),
+        cmocka_unit_test_setup(test_what_is_added_is_live_until_removed, begin),
+        cmocka_unit_test_setup(test_a_second_layer_changes_nothing, begin),
+        cmocka_unit_test_setup(test_another_size_replaces, begin),
+        cmocka_unit_test_setup(test_spaces_are_apart, begin),
+        cmocka_unit_test_setup(test_a_failed_free_is_undone, begin),
+        cmocka_unit_test_setup(test_physical_memory_outlives_its_handle, begin),
+        cmocka_unit_test_setup(test_physical_memory_outlives_its_mappings, begin),
+        cmocka_unit_test_setup(test_one_unmap_over_several_mappings, begin),
+        cmocka_unit_test_setup(test_an_unknown_handle_is_ignored, begin),
+        cmocka_unit_test_setup(test_bulk_releases, begin),
+        cmocka_unit_test_setup(test_segments_are_not_counted_twice, begin),
+        cmocka_unit_test_setup(test_stacks_are_kept_with_their_allocation, begin),
+        cmocka_unit_test_setup(test_errno_stays, begin),
+        cmocka_unit_test_setup(test_threads, begin),
+        cmocka_unit_test_setup(test_many_live, begin),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,109 @@
+#include "cuda/ledger.h"
+#include "cuda/oom.h"
+#include "cuda/owners.h"
+#include "cuda/usage.h"
+#include "unit.h"
+
+#include <string.h>
+
+static int begin(void **state) {
+    (void)state;
+    oom_forked();
+    owners_forked();
+    ledger_forked();
+    usage_forked();
+    ledger_start();
+    return 0;
+}
+
+static void add(uint64_t address, uint64_t size) {
+    ledger_add(&(struct ledger_entry){.address = address, .size = size});
+}
+
+static void test_the_picture_is_that_of_the_moment(void **state) {
+    (void)state;
+    struct oom_picture picture;
+    struct ledger_entry removed;
+    uint32_t workflow = owners_open(OWNER_NOBODY, "prompt", ""),
+             loader = owners_open(workflow, "4", "Loader");
+    uint32_t sampler = owners_open(workflow, "3", "KSampler");
+    owners_enter(loader);
+    add(0x1000, 5000);
+    owners_enter(sampler);
+    for (uint64_t i = 0; i < 3; i++)
+        add(0x10000 + i * 4096, 1000);
+    add(0x90000, 10);
+    uint64_t before = oom_serial();
+    assert_false(oom_take(before, sampler, &picture));
+    oom_failed(0, 123456, sampler);
+    oom_meminfo(0, 77, 8000);
+    oom_meminfo(0, 6000, 8000); /* after the clean-up */
+    assert_true(ledger_remove(LEDGER_POINTER, 0x1000, &removed));
+    assert_true(oom_take(before, sampler, &picture));
+    assert_int_equal(picture.requested, 123456);
+    assert_int_equal(picture.allocated, 8010);
+    assert_int_equal(picture.reserved, 8010);
+    assert_int_equal(picture.free, 77);
+    assert_int_equal(picture.total, 8000);
+    assert_false(picture.reported);
+    assert_int_equal(picture.groups, 3);
+    assert_string_equal(picture.group[0].id, "4");
+    assert_string_equal(picture.group[0].class_type, "Loader");
+    assert_int_equal(picture.group[0].size, 5000);
+    assert_int_equal(picture.group[1].size, 1000);
+    assert_int_equal(picture.group[1].count, 3);
+    assert_string_equal(picture.group[1].class_type, "KSampler");
+    assert_int_equal(picture.group[2].count, 1);
+    assert_false(oom_take(oom_serial(), sampler, &picture));
+}
+
+/* PyTorch: fails, asks how much is free, reports. */
+static void test_a_report_knows_what_the_driver_said_just_before(void **state) {
+    (void)state;
+    struct oom_picture picture;
+    oom_meminfo(0, 5555, 8000); /* long ago */
+    oom_failed(0, 100, 1);
+    oom_meminfo(0, 42, 8000);
+    oom_reported(0, 99, 1);
+    assert_true(oom_take(0, 1, &picture));
+    assert_true(picture.reported);
+    assert_int_equal(picture.requested, 99);
+    assert_int_equal(picture.free, 42);
+    oom_failed(1, 100, 1);
+    assert_true(oom_take(0, 1, &picture));
+    assert_int_equal(picture.free, OOM_UNKNOWN);
+}
+
+static void test_the_owners_picture_is_preferred(void **state) {
+    (void)state;
+    struct oom_picture picture;
+    oom_failed(0, 1, 10);
+    oom_failed(0, 2, 20);
+    assert_true(oom_take(0, 10, &picture));
+    assert_int_equal(picture.requested, 1);
+    assert_true(oom_take(0, 30, &picture));
+    assert_int_equal(picture.requested, 2);
+}
+
+static void test_many_groups(void **state) {
+    (void)state;
+    struct oom_picture picture;
+    for (uint64_t i = 1; i <= 2000; i++)
+        add(i << 12, i);
+    oom_failed(0, 1, 0);
+    assert_true(oom_take(0, 0, &picture));
+    assert_int_equal(picture.groups, OOM_GROUPS);
+    for (unsigned i = 1; i < picture.groups; i++)
+        assert_true(picture.group[i - 1].size * picture.group[i - 1].count >=
+                    picture.group[i].size * picture.group[i].count);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_the_picture_is_that_of_the_moment, begin),
+        cmocka_unit_test_setup(test_a_report_knows_what_the_driver_said_just_before, begin),
+        cmocka_unit_test_setup(test_the_owners_picture_is_preferred, begin),
+        cmocka_unit_test_setup(test_many_groups, begin),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
