@@ -38,12 +38,13 @@ all: build/libcomfydd.so ## build the library
 build/libcomfydd.so: build/release/libcomfydd.so
 	cp $< $@.new && mv $@.new $@
 
-# Distributions build libjansson.a for programs of their own libc. Its one direct reference to a variable of libc's (stdin,
-# in a function that is not used here) would make our code pages writable at load time: it is turned to one of our own.
-# glibc's checked functions would keep programs of musl from starting: weak references do not.
+# Distributions build libjansson.a for programs of their own libc. Its addresses of libc's stdin (which would make our code
+# pages writable at load time), fgetc, malloc and free, each a search in every child process, are turned to names of our
+# own, in trace/rules.c. glibc's checked functions would keep programs of musl from starting: weak references do not.
+JANSSON_OURS := stdin fgetc malloc free
 $(BUILD)/libjansson.a: Makefile
 	@mkdir -p $(@D)
-	objcopy --redefine-sym stdin=comfydd_no_stdin --wildcard --weaken-symbol='__*_chk' $$($(CC) -print-file-name=libjansson.a) $@
+	objcopy $(foreach name,$(JANSSON_OURS),--redefine-sym $(name)=comfydd_json_$(name)) --wildcard --weaken-symbol='__*_chk' $$($(CC) -print-file-name=libjansson.a) $@
 
 $(BUILD)/libcomfydd.so: $(OBJECTS) $(BUILD)/libjansson.a src/exports.map
 	$(CC) $(VARIANT_FLAGS) $(LIB_LDFLAGS) $(LDFLAGS) -o $@ $(OBJECTS) $(STATIC_LIBS) -pthread

@@ -2,13 +2,12 @@
 
 #include "comfydd/shim.h"
 #include "python/python_api.h"
-
-#include <dlfcn.h>
+#include "resolve.h"
 
 bool gate_is_open(void) {
     /* New in 3.9. */
     if (!PyInterpreterState_Get) return false;
     /* Two copies (preloaded twice, or loaded by the shim beside a preloaded one) would trace everything twice: the first
      * in the search order works. */
-    return dlsym(RTLD_DEFAULT, "comfydd_shim_abi") == (void *)comfydd_shim_abi;
+    return resolve_first("comfydd_shim_abi") == (void *)comfydd_shim_abi;
 }

@@ -8,11 +8,12 @@
 
 #include "preload.h"
 #include "python/bootstrap.h"
+#include "resolve.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -27,10 +28,19 @@ static void (*real_exit)(int);
 /* Not on first use: that may be in the child of a fork, where another thread's hold on the loader's lock would last for
  * ever. */
 void hooks_libc_resolve(void) {
-    *(void **)&real_open64 = dlsym(RTLD_NEXT, "open64");
-    *(void **)&real_execve = dlsym(RTLD_NEXT, "execve");
-    *(void **)&real_execv = dlsym(RTLD_NEXT, "execv");
-    *(void **)&real_exit = dlsym(RTLD_NEXT, "_exit");
+    static const char names[][8] = {"open64", "execve", "execv", "_exit"};
+    enum { COUNT = sizeof names / sizeof *names };
+    const char *wanted[COUNT];
+    void *found[COUNT];
+    for (size_t i = 0; i < COUNT; i++)
+        wanted[i] = names[i];
+    resolve_all_next(wanted, found, COUNT);
+    if (!found[0])
+        found[0] = resolve_next("open"); /* the same thing in musl, which from 1.2.4 on has no other name */
+    *(void **)&real_open64 = found[0];
+    *(void **)&real_execve = found[1];
+    *(void **)&real_execv = found[2];
+    *(void **)&real_exit = found[3];
 }
 
 /* Constructors of libraries below us may call a hook before our own constructor has run. */

@@ -14,11 +14,11 @@
 #include "python/bootstrap.h"
 #include "python/discovery.h"
 #include "python/shim_abi.h"
+#include "resolve.h"
 #include "trace/ids.h"
 #include "trace/sampler.h"
 #include "trace/span.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -70,7 +70,7 @@ static void forked(void) {
  * inherit the library too, from starting; where it is missing, so is what the rest of the library relies on. */
 static bool watch_forks(void) {
     typedef int (*register_atfork)(void (*)(void), void (*)(void), void (*)(void), void *);
-    register_atfork found = (register_atfork)dlsym(RTLD_DEFAULT, "__register_atfork");
+    register_atfork found = (register_atfork)resolve_next("__register_atfork");
     return found && found(NULL, NULL, forked, &__dso_handle) == 0;
 }
 

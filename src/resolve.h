@@ -2,20 +2,55 @@
  *
  * Reads the symbol tables of the loaded libraries itself, in the loader's order: works on every libc, takes none of the
  * loader's locks but the one of dl_iterate_phdr, sets no dlerror, and costs children a fraction of what dlsym does. Default
- * versions only. Any thread; not in signal handlers. */
+ * versions only; no indirect functions (STT_GNU_IFUNC); libraries of the caller's namespace only. Any thread; not in signal
+ * handlers. */
 #ifndef COMFYDD_RESOLVE_H
 #define COMFYDD_RESOLVE_H
 
+#include <link.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* The definition of `name` in the first library, in the loader's order, that is not ours (what RTLD_NEXT would find, and
- * beyond: libraries opened RTLD_LOCAL count too). NULL when there is none. */
+ * beyond: libraries opened RTLD_LOCAL count too, and after all others those before us, but never the program itself, which
+ * may forward to us). NULL when there is none. */
 void *resolve_next(const char *name);
 
 /* The same for several names in one walk; entries that are not found become NULL. */
 void resolve_all_next(const char *const names[], void *found[], size_t count);
 
+/* The first definition of all, the program's and ours included. */
+void *resolve_first(const char *name);
+
 /* The definition in the loaded library whose file name begins with `library` ("libcuda.so"); NULL when not loaded. */
 void *resolve_in(const char *library, const char *name);
+
+/* A loaded library; everything is borrowed from the loader and valid as long as the library is loaded. */
+struct resolve_library {
+    const char *path; /* as the loader knows it; "" for the program */
+    uintptr_t base;
+    const ElfW(Dyn) * dynamic;
+    const ElfW(Sym) * symbols;
+    const char *strings;
+    const ElfW(Half) * versions;     /* NULL: no versions */
+    const uint32_t *gnu_hash, *hash; /* one of them */
+};
+
+/* The first library, ours not included, whose file name begins with `prefix`. */
+bool resolve_library(const char *prefix, struct resolve_library *library);
+
+/* The library (or program) that holds `address`. */
+bool resolve_library_at(const void *address, struct resolve_library *library);
+
+/* The name, as `library` asks for it (DT_NEEDED), of the first library that it needs whose name begins with `prefix`; NULL
+ * when it needs none. */
+const char *resolve_needed(const struct resolve_library *library, const char *prefix);
+
+/* The file name of a library, without its folder. */
+const char *resolve_file_name(const struct resolve_library *library);
+
+/* The definition of `name` in that library; NULL when there is none. */
+void *resolve_symbol(const struct resolve_library *library, const char *name);
 
 #endif

@@ -23,7 +23,7 @@ static PyObject *exec_module(PyObject *loader, PyObject *const *arguments, Py_ss
     }
     PyObject *dictionary = PyObject_GetAttrString(loader, "__dict__");
     PyObject *removed =
-        dictionary ? PyObject_CallMethod(dictionary, "pop", "sO", "exec_module", &_Py_NoneStruct) : NULL;
+        dictionary ? PyObject_CallMethod(dictionary, "pop", "sO", "exec_module", python_none_object) : NULL;
     python_decref(dictionary);
     if (!removed) return NULL;
     Py_DecRef(removed);
@@ -48,8 +48,8 @@ static PyObject *ask_the_others(PyObject *const *arguments, Py_ssize_t count) {
         PyObject *other = PyList_GetItem(finders, i); /* borrowed */
         PyObject *find = other == finder ? NULL : python_attribute(other, "find_spec");
         if (!find) continue;
-        spec = PyObject_CallFunctionObjArgs(find, arguments[0], count > 1 ? arguments[1] : &_Py_NoneStruct,
-                                            count > 2 ? arguments[2] : &_Py_NoneStruct, NULL);
+        spec = PyObject_CallFunctionObjArgs(find, arguments[0], count > 1 ? arguments[1] : python_none_object,
+                                            count > 2 ? arguments[2] : python_none_object, NULL);
         Py_DecRef(find);
         raised = !spec;
         if (spec && python_is_none(spec)) {
@@ -241,6 +241,6 @@ void discovery_file_opened(void) {
     PyObject *earlier =
         awaited_module; /* still there: the program's own profile function took the place of ours */
     awaited_module = module;
-    PyEval_SetProfile(on_profile, &_Py_NoneStruct);
+    PyEval_SetProfile(on_profile, python_none_object);
     python_decref(earlier);
 }

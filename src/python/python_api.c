@@ -4,6 +4,7 @@
 #include <string.h>
 
 int python_minor;
+PyObject *python_none_object;
 static PyObject *int_type;
 
 bool python_init(void) {
@@ -15,6 +16,7 @@ bool python_init(void) {
     if (!zero) return false;
     int_type = PyObject_Type(zero);
     Py_DecRef(zero);
+    python_none_object = Py_BuildValue("");
     python_minor = atoi(version + 2);
     return true;
 }

@@ -97,6 +97,7 @@
 #pragma weak PyBytes_AsStringAndSize
 #pragma weak Py_AddPendingCall
 #pragma weak Py_AtExit
+#pragma weak Py_BuildValue
 #pragma weak Py_CompileString
 #pragma weak Py_DecRef
 #pragma weak Py_GetRecursionLimit
@@ -104,7 +105,6 @@
 #pragma weak Py_IncRef
 #pragma weak Py_IsInitialized
 #pragma weak Py_SetRecursionLimit
-#pragma weak _Py_NoneStruct
 
 /* Outside the limited API, but exported by every version from 3.9 on. */
 extern PyInterpreterState *PyInterpreterState_Main(void) __attribute__((weak));
@@ -127,6 +127,9 @@ extern PyObject *PyFrame_GetVar(PyFrameObject *frame, PyObject *name) __attribut
 /* The running interpreter's minor version (9 for 3.9), 0 before python_init. */
 extern int python_minor;
 
+/* None, borrowed; NULL before python_init. Not by its symbol: every child process would look that up. */
+extern PyObject *python_none_object;
+
 /* Reads the version. True when this Python is one we support: CPython 3.9 or newer, with a GIL. Needs the GIL. */
 bool python_init(void);
 
@@ -140,11 +143,11 @@ static inline PyObject *python_newref(PyObject *object) {
 }
 
 static inline PyObject *python_none(void) {
-    return python_newref(&_Py_NoneStruct);
+    return python_newref(python_none_object);
 }
 
 static inline bool python_is_none(const PyObject *object) {
-    return object == &_Py_NoneStruct;
+    return object == python_none_object;
 }
 
 /* The error indicator of the host, set aside around our own calls. */

@@ -64,7 +64,7 @@ static PyObject *awaitable_send(PyObject *object, PyObject *value) {
 }
 
 static PyObject *awaitable_next(PyObject *object) {
-    return awaitable_send(object, &_Py_NoneStruct);
+    return awaitable_send(object, python_none_object);
 }
 
 static PyObject *awaitable_self(PyObject *object) {

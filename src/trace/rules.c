@@ -7,9 +7,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What libjansson.a's stdin has become (Makefile says why). Never read: nothing here loads JSON from a file. */
-extern void *comfydd_no_stdin;
-void *comfydd_no_stdin;
+/* What addresses in libjansson.a have become (Makefile says why). Nothing here loads JSON from a file. */
+extern void *comfydd_json_stdin;
+void *comfydd_json_stdin;
+int comfydd_json_fgetc(FILE *file);
+void *comfydd_json_malloc(size_t size);
+void comfydd_json_free(void *memory);
+
+int comfydd_json_fgetc(FILE *file) {
+    (void)file;
+    return EOF;
+}
+
+void *comfydd_json_malloc(size_t size) {
+    return malloc(size);
+}
+
+void comfydd_json_free(void *memory) {
+    free(memory);
+}
 
 struct rules {
     json_t *document; /* owned: the patterns' texts */
