@@ -30,7 +30,7 @@ FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz
 
 VENV     := build/venv/ready
 
-.PHONY: all check unit asan tsan integration fuzz fuzzers bench demo lint format install clean help
+.PHONY: all check unit asan tsan integration fake-cuda fuzz fuzzers bench demo lint format install clean help
 .SECONDARY:
 
 all: build/libcomfydd.so ## build the library
@@ -77,6 +77,9 @@ check: ## every test; the last line is the total
 
 integration: all $(VENV) ## pytest over tests/integration; PYTEST_ARGS selects
 	scripts/run-integration build/venv/bin/python $(PYTEST_ARGS)
+
+fake-cuda: # the fake GPU that integration tests run on, in build/fakes/cuda
+	$(MAKE) -f tests/fakes/cuda/Makefile PYTHON=$(PYTHON) CC=$(CC)
 
 # The Python that runs the tests, and clang-format in the version that the tree is formatted with.
 $(VENV): tests/requirements.txt

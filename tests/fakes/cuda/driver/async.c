@@ -1,0 +1,150 @@
+/* async: stream-ordered memory and its pools. A CUmemoryPool is a struct pool. */
+#include "driver/driver.h"
+#include "gpu/memory.h"
+#include "gpu/pools.h"
+
+static struct pool *pool_of(CUmemoryPool handle) {
+    return (struct pool *)handle;
+}
+
+static CUresult from_pool(CUdeviceptr *out, size_t bytes, struct pool *pool) {
+    uintptr_t address;
+    CUresult error;
+
+    if (!out) return CUDA_ERROR_INVALID_VALUE;
+    error = (CUresult)pools_allocate(&address, bytes, pool);
+    if (!error) *out = address;
+    return error;
+}
+
+static CUresult allocate(CUdeviceptr *out, size_t bytes) {
+    CUcontext context = contexts_current();
+
+    if (!context) return CUDA_ERROR_INVALID_CONTEXT;
+    return from_pool(out, bytes, pools_current(contexts_device(context)));
+}
+
+CUresult cuMemAllocAsync(CUdeviceptr *out, size_t bytes, CUstream stream) {
+    return CALL() ?: allocate(out, bytes);
+}
+
+CUresult cuMemAllocAsync_ptsz(CUdeviceptr *out, size_t bytes, CUstream stream) {
+    return CALL() ?: allocate(out, bytes);
+}
+
+CUresult cuMemAllocFromPoolAsync(CUdeviceptr *out, size_t bytes, CUmemoryPool pool, CUstream stream) {
+    return CALL() ?: from_pool(out, bytes, pool_of(pool));
+}
+
+CUresult cuMemAllocFromPoolAsync_ptsz(CUdeviceptr *out, size_t bytes, CUmemoryPool pool, CUstream stream) {
+    return CALL() ?: from_pool(out, bytes, pool_of(pool));
+}
+
+CUresult cuMemFreeAsync(CUdeviceptr address, CUstream stream) {
+    return CALL() ?: (CUresult)memory_free(address, MEMORY_DEVICE);
+}
+
+CUresult cuMemFreeAsync_ptsz(CUdeviceptr address, CUstream stream) {
+    return CALL() ?: (CUresult)memory_free(address, MEMORY_DEVICE);
+}
+
+/* ---- pools ---- */
+
+static CUresult give_pool(CUmemoryPool *out, struct pool *(*which)(int), CUdevice device) {
+    int physical = devices_physical(device);
+
+    if (physical < 0) return CUDA_ERROR_INVALID_DEVICE;
+    *out = (CUmemoryPool)which(physical);
+    return CUDA_SUCCESS;
+}
+
+static CUdevice at(const CUmemLocation *location) {
+    return location->type == CU_MEM_LOCATION_TYPE_DEVICE ? location->id : 0;
+}
+
+CUresult cuDeviceGetDefaultMemPool(CUmemoryPool *pool, CUdevice device) {
+    return CALL() ?: give_pool(pool, pools_default, device);
+}
+
+CUresult cuDeviceGetMemPool(CUmemoryPool *pool, CUdevice device) {
+    return CALL() ?: give_pool(pool, pools_current, device);
+}
+
+CUresult cuDeviceSetMemPool(CUdevice device, CUmemoryPool pool) {
+    int physical = devices_physical(device);
+    CUresult error = CALL();
+
+    if (error) return error;
+    if (physical < 0) return CUDA_ERROR_INVALID_DEVICE;
+    pools_set_current(physical, pool_of(pool));
+    return CUDA_SUCCESS;
+}
+
+CUresult cuMemGetDefaultMemPool(CUmemoryPool *pool, CUmemLocation *location, CUmemAllocationType type) {
+    return CALL() ?: give_pool(pool, pools_default, at(location));
+}
+
+CUresult cuMemGetMemPool(CUmemoryPool *pool, CUmemLocation *location, CUmemAllocationType type) {
+    return CALL() ?: give_pool(pool, pools_current, at(location));
+}
+
+CUresult cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *properties) {
+    int physical = devices_physical(at(&properties->location));
+    CUresult error = CALL_UNSAFE();
+
+    if (error) return error;
+    if (physical < 0) return CUDA_ERROR_INVALID_DEVICE;
+    *pool = (CUmemoryPool)pools_create(physical);
+    return *pool ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+CUresult cuMemPoolDestroy(CUmemoryPool pool) {
+    return CALL_UNSAFE() ?: (CUresult)pools_destroy(pool_of(pool));
+}
+
+CUresult cuMemPoolTrimTo(CUmemoryPool pool, size_t keep) {
+    CUresult error = CALL();
+
+    if (!error) pools_trim(pool_of(pool), keep);
+    return error;
+}
+
+CUresult cuMemPoolGetAttribute(CUmemoryPool pool, CUmemPool_attribute attribute, void *value) {
+    struct pool_figures figures;
+    CUresult error = CALL();
+
+    if (error) return error;
+    figures = pools_figures(pool_of(pool));
+    switch (attribute) {
+    case CU_MEMPOOL_ATTR_RELEASE_THRESHOLD:
+        *(cuuint64_t *)value = figures.threshold;
+        break;
+    case CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT:
+        *(cuuint64_t *)value = figures.reserved;
+        break;
+    case CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH:
+        *(cuuint64_t *)value = figures.reserved_high;
+        break;
+    case CU_MEMPOOL_ATTR_USED_MEM_CURRENT:
+        *(cuuint64_t *)value = figures.used;
+        break;
+    case CU_MEMPOOL_ATTR_USED_MEM_HIGH:
+        *(cuuint64_t *)value = figures.used_high;
+        break;
+    default: /* the switches of how freed memory is used again */
+        *(int *)value = 1;
+    }
+    return CUDA_SUCCESS;
+}
+
+CUresult cuMemPoolSetAttribute(CUmemoryPool pool, CUmemPool_attribute attribute, void *value) {
+    CUresult error = CALL();
+
+    if (error) return error;
+    if (attribute == CU_MEMPOOL_ATTR_RELEASE_THRESHOLD)
+        pools_set_threshold(pool_of(pool), *(cuuint64_t *)value);
+    else
+        pools_reset_peaks(pool_of(pool), attribute == CU_MEMPOOL_ATTR_USED_MEM_HIGH,
+                          attribute == CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH);
+    return CUDA_SUCCESS;
+}
