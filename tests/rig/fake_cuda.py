@@ -84,13 +84,20 @@ class FakeCuda:
         return self.log_file.read_text().splitlines()
 
 
+def nvidia_runtime():
+    """NVIDIA's libcudart.so.13, which comes with the headers."""
+    home = (build() / "include").resolve().parent
+    return next(path for path in (home / "lib64/libcudart.so.13", home / "lib/libcudart.so.13") if path.exists())
+
+
 def compile_program(source, program, *options, runtime="13"):
-    """Makes `program` of a C file, with CUDA's headers and the fake runtime of that major: "12", "13", "static",
-    or None for the driver only."""
+    """Makes `program` of a C file, with CUDA's headers and a runtime: the fake of that major ("12", "13"), "static",
+    "NVIDIA" for the real one, which refuses the fake driver, or None."""
     libraries = build()
     link = {
-        None: ["-l:libcuda.so.1"],
+        None: [],
         "static": ["-Wl,--exclude-libs,ALL", "-l:libcudart_static.a"],
+        "NVIDIA": [nvidia_runtime(), f"-Wl,-rpath,{nvidia_runtime().parent},--disable-new-dtags"],
     }.get(runtime, [f"-l:libcudart.so.{runtime}"])
     command = ["cc", "-std=gnu11", "-D_GNU_SOURCE", "-O1", "-g", "-Wall", "-Werror", "-o", program, source]
     command += ["-I", REPOSITORY / "tests/fakes/cuda", "-isystem", libraries / "include", "-L", libraries]
