@@ -14,27 +14,28 @@
 #include <stdint.h>
 
 struct config {
-    bool enabled;              /* COMFYDD_ENABLED */
-    bool trace_enabled;        /* DD_TRACE_ENABLED: false records and sends nothing */
-    bool node_tracing;         /* NODE_TRACING_ENABLED */
-    bool node_memory;          /* NODE_MEMORY_TRACKING */
-    bool cached_nodes;         /* COMFYDD_CACHED_NODES: zero-length spans for nodes served from cache */
-    bool pytorch_memory;       /* PYTORCH_MEMORY_TRACKING */
-    bool debug;                /* DD_TRACE_DEBUG */
-    bool startup_logs;         /* DD_TRACE_STARTUP_LOGS */
-    bool trace_id_128;         /* DD_TRACE_128_BIT_TRACEID_GENERATION_ENABLED */
-    bool report_hostname;      /* DD_TRACE_REPORT_HOSTNAME */
-    bool partial_flush;        /* DD_TRACE_PARTIAL_FLUSH_ENABLED */
-    int64_t partial_flush_min; /* DD_TRACE_PARTIAL_FLUSH_MIN_SPANS, 1 .. 100,000 */
-    const char *service;       /* DD_SERVICE (OTEL_SERVICE_NAME), else service in the tags; never empty */
-    const char *env;           /* DD_ENV, else env in the tags; never empty */
-    const char *version;       /* DD_VERSION, else version in the tags, or NULL */
-    const char *tags;          /* DD_TAGS (OTEL_RESOURCE_ATTRIBUTES), or NULL; config_each_tag splits it */
-    const char *hostname;      /* DD_HOSTNAME, or NULL */
-    const char *external_env;  /* DD_EXTERNAL_ENV, or NULL */
-    const char *agent_host;    /* DD_AGENT_HOST */
-    int64_t agent_port;        /* DD_TRACE_AGENT_PORT, 1 .. 65,535 */
-    const char *agent_socket;  /* COMFYDD_AGENT_SOCKET */
+    bool enabled;               /* COMFYDD_ENABLED */
+    bool trace_enabled;         /* DD_TRACE_ENABLED: false records and sends nothing */
+    bool node_tracing;          /* NODE_TRACING_ENABLED */
+    bool node_memory;           /* NODE_MEMORY_TRACKING */
+    bool cached_nodes;          /* COMFYDD_CACHED_NODES: zero-length spans for nodes served from cache */
+    bool pytorch_memory;        /* PYTORCH_MEMORY_TRACKING */
+    int64_t stack_sample_bytes; /* COMFYDD_STACK_SAMPLE_BYTES, 0 .. 2^40: allocated bytes per Python stack */
+    bool debug;                 /* DD_TRACE_DEBUG */
+    bool startup_logs;          /* DD_TRACE_STARTUP_LOGS */
+    bool trace_id_128;          /* DD_TRACE_128_BIT_TRACEID_GENERATION_ENABLED */
+    bool report_hostname;       /* DD_TRACE_REPORT_HOSTNAME */
+    bool partial_flush;         /* DD_TRACE_PARTIAL_FLUSH_ENABLED */
+    int64_t partial_flush_min;  /* DD_TRACE_PARTIAL_FLUSH_MIN_SPANS, 1 .. 100,000 */
+    const char *service;        /* DD_SERVICE (OTEL_SERVICE_NAME), else service in the tags; never empty */
+    const char *env;            /* DD_ENV, else env in the tags; never empty */
+    const char *version;        /* DD_VERSION, else version in the tags, or NULL */
+    const char *tags;           /* DD_TAGS (OTEL_RESOURCE_ATTRIBUTES), or NULL; config_each_tag splits it */
+    const char *hostname;       /* DD_HOSTNAME, or NULL */
+    const char *external_env;   /* DD_EXTERNAL_ENV, or NULL */
+    const char *agent_host;     /* DD_AGENT_HOST */
+    int64_t agent_port;         /* DD_TRACE_AGENT_PORT, 1 .. 65,535 */
+    const char *agent_socket;   /* COMFYDD_AGENT_SOCKET */
     /* DD_TRACE_AGENT_URL; else from host and port; else, when nothing is set and agent_socket exists, that.
      * Either http://HOST[:PORT][/PATH], an IPv6 HOST in brackets, or unix:///PATH. Never NULL. */
     const char *agent_url;

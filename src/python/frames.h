@@ -4,7 +4,8 @@
  * Python there. The layouts of CPython 3.9 - 3.15 are known here (from 3.13 on CPython publishes its own); a self-test
  * decides at the start whether this interpreter is as expected, otherwise no stack is ever read.
  *
- * Names are interned for ever in append-only tables of bounded size (no malloc, lock-free for readers). */
+ * Stacks are kept for ever (python/stacks), in at most 12 MiB, of which nothing is resident before the first capture. Only
+ * the main interpreter's stacks are read; up to 3.11 none while there are subinterpreters. */
 #ifndef COMFYDD_FRAMES_H
 #define COMFYDD_FRAMES_H
 
@@ -14,10 +15,16 @@
 
 #define FRAMES_MAX 32 /* innermost frames kept of a stack */
 
-/* Needs the GIL. Runs the self-test; true when stacks can be read from now on. */
+/* Needs the GIL, which is released and taken again, and config() and python_init done. Runs the self-test; true when stacks
+ * can be read from now on, until frames_stop or until Python's own atexit functions run. When false it may be tried again
+ * (a Python without memory, say); frames_failure tells why. */
 bool frames_start(void);
 
-/* No stack is read from now on (the interpreter is about to end); any thread. */
+/* One line for the log: why frames_start returned false. */
+const char *frames_failure(void);
+
+/* No stack is read any more when this returns, and never again: the interpreter is about to end, and would free what is
+ * read. Any thread; waits for the other threads' captures, which take microseconds. */
 void frames_stop(void);
 
 /* In the child of a fork. Async-signal-safe. */
@@ -27,12 +34,21 @@ void frames_forked(void);
  * not started. Any thread, GIL held or not; no malloc, no locks, errno preserved. */
 uint32_t frames_capture(void);
 
+/* frames_capture for an allocation of `size` bytes, or 0 for one that is left out: of those smaller than
+ * COMFYDD_STACK_SAMPLE_BYTES, each thread takes one per that many bytes on average, large ones more often than small ones. */
+uint32_t frames_sample(uint64_t size);
+
 struct frame {
-    const char *file, *function; /* UTF-8, stay valid; function is the qualified name from 3.11 on */
-    int line;
+    const char *file, *function; /* stay valid; function is the qualified name from 3.11 on */
+    int line;                    /* 0: none */
 };
 
-/* Resolves an id: writes up to `room` frames, the innermost first, and returns how many there are. */
+/* Resolves an id: writes up to `room` frames, the innermost first, and returns how many there are; 0 for id 0. Names are
+ * UTF-8 but for bytes that were no text in a file's name. */
 size_t frames_of(uint32_t stack, struct frame *out, size_t room);
+
+/* An id as lines "file:line function", the innermost first, a file by its path within site-packages or its last three parts.
+ * Whole lines only; frames without room become a last line "...". Returns the length; terminated. `room` is 4 or more. */
+size_t frames_text(uint32_t stack, char *out, size_t room);
 
 #endif

@@ -38,8 +38,11 @@
 #pragma weak PyErr_Restore
 #pragma weak PyErr_SetInterrupt
 #pragma weak PyErr_SetString
+#pragma weak PyEval_EvalCode
 #pragma weak PyEval_GetBuiltins
 #pragma weak PyEval_GetFrame
+#pragma weak PyEval_RestoreThread
+#pragma weak PyEval_SaveThread
 #pragma weak PyException_SetTraceback
 #pragma weak PyFloat_AsDouble
 #pragma weak PyGILState_Ensure
@@ -83,6 +86,8 @@
 #pragma weak PySequence_Size
 #pragma weak PySequence_Tuple
 #pragma weak PySys_GetObject
+#pragma weak PyThreadState_Get
+#pragma weak PyThreadState_GetInterpreter
 #pragma weak PyTuple_GetItem
 #pragma weak PyTuple_New
 #pragma weak PyTuple_SetItem
@@ -108,6 +113,7 @@
 
 /* Outside the limited API, but exported by every version from 3.9 on. */
 extern PyInterpreterState *PyInterpreterState_Main(void) __attribute__((weak));
+extern PyInterpreterState *PyInterpreterState_Head(void) __attribute__((weak)); /* the newest one */
 typedef int (*python_trace_function)(PyObject *self, PyFrameObject *frame, int what, PyObject *argument);
 extern void PyEval_SetProfile(python_trace_function function, PyObject *argument) __attribute__((weak));
 #define PYTHON_TRACE_EXCEPTION 1
