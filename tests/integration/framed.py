@@ -8,11 +8,11 @@ import threading
 
 FRAMES_MAX = 32
 
-released = held = None  # None in pytest, which imports the scripts for the names of their scenarios
+CALLBACK = ctypes.CFUNCTYPE(ctypes.c_uint32)
+PROBE = HELD = released = held = None  # in pytest, which imports the scripts for the names of their scenarios
 if sys.argv[1:] and sys.argv[1].endswith("frames_probe.so"):
     PROBE, HELD = ctypes.CDLL(sys.argv[1]), ctypes.PyDLL(sys.argv[1])
     released, held = PROBE.probe_capture, HELD.probe_capture
-    CALLBACK = ctypes.CFUNCTYPE(ctypes.c_uint32)
     PROBE.probe_call.argtypes = [CALLBACK]
     for function in (released, held, PROBE.probe_call, PROBE.probe_bare_thread, PROBE.probe_sample):
         function.restype = ctypes.c_uint32
