@@ -52,6 +52,13 @@ static struct call *innermost(const struct workflow *workflow, bool node) {
     return NULL;
 }
 
+struct call *calls_innermost(void) {
+    pthread_t self = pthread_self();
+    for (size_t i = count; i-- > 0;)
+        if (pthread_equal(calls[i].thread, self)) return &calls[i];
+    return NULL;
+}
+
 struct call *calls_innermost_node(const struct workflow *workflow) {
     return innermost(workflow, true);
 }

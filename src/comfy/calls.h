@@ -37,6 +37,9 @@ void calls_pop_workflow(const struct workflow *workflow);
 /* The innermost node call of this workflow on this thread; NULL when there is none. */
 struct call *calls_innermost_node(const struct workflow *workflow);
 
+/* The innermost call of any kind on this thread; NULL when there is none. */
+struct call *calls_innermost(void);
+
 /* The innermost prompt call on this thread; NULL when there is none. */
 struct call *calls_innermost_prompt(void);
 

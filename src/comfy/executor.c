@@ -6,6 +6,7 @@
 #include "comfy/generations.h"
 #include "comfy/graph.h"
 #include "comfy/job.h"
+#include "comfy/memory.h"
 #include "comfy/queue.h"
 #include "comfy/workflow.h"
 #include "config.h"
@@ -60,6 +61,20 @@ void executor_shutdown(void) {
     uint64_t now = clock_mono_ns();
     while (workflows)
         close_workflow(workflows, "interrupted", now);
+}
+
+/* ---- whom this thread works for ---- */
+
+static void work_for(const struct workflow *workflow, const struct node *node) {
+    memory_enter(node && node->memory ? node->memory : workflow->memory);
+}
+
+static void work_for_innermost(void) {
+    const struct call *call = calls_innermost();
+    if (call)
+        work_for(call->workflow, call->node);
+    else
+        memory_enter(NULL);
 }
 
 /* ---- prompts ---- */
@@ -122,6 +137,7 @@ static void prompt_entered(const struct watch_call *watched, void *key, void *co
     call->executor = executor;
     call->prompt = prompt;
     call->extra_data = extra_data;
+    work_for(workflow, NULL);
     PyObject *bridge = bridge_enter(&workflow->trace, workflow->span_id, workflow->origin);
     if (bridge) calls_find(key)->bridge = bridge;
 }
@@ -229,6 +245,7 @@ static void prompt_left(const struct watch_call *watched, void *key, void *conte
     read_outcome(workflow, executor);
     calls_pop_workflow(workflow);
     close_workflow(workflow, NULL, now);
+    work_for_innermost();
     Py_DecRef(executor);
 }
 
@@ -303,6 +320,7 @@ static void node_entered(const struct watch_call *watched, void *key, void *cont
          * made at the end of the call. */
         if (!call->done_before && !node->done && !node->span) start_node(watched, workflow, node, id, now);
         node->executions++;
+        work_for(workflow, node);
         PyObject *bridge =
             node->span ? bridge_enter(&workflow->trace, span_id(node->span), workflow->origin) : NULL;
         if (bridge) calls_find(key)->bridge = bridge;
@@ -438,6 +456,7 @@ static void node_left(const struct watch_call *watched, void *key, void *context
     }
     failure_finish(&outcome.failure);
     if (generation->recursive) outer_node_waits(workflow, false, now);
+    work_for_innermost();
 }
 
 /* ---- finding them ---- */

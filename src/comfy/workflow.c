@@ -1,8 +1,7 @@
 #include "comfy/workflow.h"
 
-#include "base/clock.h"
+#include "comfy/memory.h"
 #include "config.h"
-#include "host/meminfo.h"
 #include "trace/sampler.h"
 #include "trace/span.h"
 
@@ -91,6 +90,7 @@ struct workflow *workflow_create(const struct workflow_start *start, const struc
     tag(workflow->span, TAG_JOB_ID, start->job_id);
     tag(workflow->span, TAG_ORIGIN, workflow->origin);
     if (start->queue_wait_ms >= 0) span_number(workflow->span, TAG_QUEUE_WAIT_MS, start->queue_wait_ms);
+    workflow->memory = memory_open_workflow(workflow->prompt_id, config->pytorch_memory, workflow->span);
     return workflow;
 }
 
@@ -108,8 +108,11 @@ static void free_workflow(struct workflow *workflow) {
 
 void workflow_abandon(struct workflow *workflow) {
     for (size_t i = 0; i < workflow->chain_count; i++)
-        for (struct node *node = workflow->chains[i]; node; node = node->next)
-            workflow_node_discard(node);
+        for (struct node *node = workflow->chains[i]; node; node = node->next) {
+            memory_abandon(node->memory);
+            span_discard(node->span);
+        }
+    memory_abandon(workflow->memory);
     span_discard(workflow->span);
     free_workflow(workflow);
 }
@@ -127,6 +130,7 @@ void workflow_finish(struct workflow *workflow, const char *status, uint64_t mon
     span_number(span, TAG_NODES_EXECUTED, workflow->executed);
     span_number(span, TAG_NODES_CACHED, workflow->cached);
     span_number(span, TAG_NODES_FAILED, workflow->failed);
+    memory_close_workflow(workflow->memory, span);
     span_finish(span, wall(workflow, mono_ns));
     free_workflow(workflow);
 }
@@ -199,30 +203,19 @@ static struct span *open_span(struct workflow *workflow, struct node *node,
     return span;
 }
 
-static void memory_before(struct workflow *workflow, struct span *span, uint64_t mono_ns) {
-    if (!workflow->config->node_memory || !span) return;
-    struct meminfo memory = meminfo_sample(mono_ns);
-    if (memory.available_bytes) span_number(span, TAG_RAM_AVAILABLE_BEFORE, (double)memory.available_bytes);
-}
-
-static void memory_after(struct workflow *workflow, struct span *span, uint64_t mono_ns) {
-    if (!workflow->config->node_memory || !span) return;
-    struct meminfo memory = meminfo_sample(mono_ns);
-    if (memory.available_bytes) span_number(span, TAG_RAM_AVAILABLE_AFTER, (double)memory.available_bytes);
-    if (memory.rss_bytes) span_number(span, TAG_RSS_AFTER, (double)memory.rss_bytes);
-}
-
 void workflow_node_start(struct workflow *workflow, struct node *node,
                          const struct node_description *description, uint64_t mono_ns) {
     node->span = open_span(workflow, node, description, mono_ns);
     keep_by_span_rule(workflow, node->span, node_name, description->class_type, mono_ns);
-    memory_before(workflow, node->span, mono_ns);
+    if (workflow->config->node_memory && node->span)
+        node->memory =
+            memory_open_node(workflow->memory, node->id, description->class_type, node->span, mono_ns);
     node->done = false;
 }
 
 void workflow_node_wait(struct workflow *workflow, struct node *node, bool waiting, uint64_t mono_ns) {
     span_wait(node->span, waiting, wall(workflow, mono_ns));
-    if (!waiting) memory_before(workflow, node->span, mono_ns); /* once more: the last one counts */
+    if (workflow->config->node_memory) memory_wait(node->memory, waiting, node->span, mono_ns);
 }
 
 void workflow_node_finish(struct workflow *workflow, struct node *node, enum node_result result,
@@ -234,7 +227,8 @@ void workflow_node_finish(struct workflow *workflow, struct node *node, enum nod
     if (failure && failure->type[0]) span_error(span, failure->type, failure->message, failure->stack);
     span_number(span, TAG_NODE_EXECUTIONS, node->executions);
     span_number(span, TAG_NODE_ACTIVE_MS, (double)node->active_ns / 1e6);
-    memory_after(workflow, span, mono_ns);
+    if (workflow->config->node_memory) memory_close_node(node->memory, failure, span, mono_ns);
+    node->memory = NULL;
     span_finish(span, wall(workflow, mono_ns));
     node->span = NULL;
     node->done = true;
@@ -249,6 +243,8 @@ void workflow_node_cached(struct workflow *workflow, struct node *node,
         keep_by_span_rule(workflow, span, node_name, description->class_type, start_mono_ns);
     }
     workflow->cached++;
+    memory_discard(node->memory);
+    node->memory = NULL;
     tag(span, TAG_NODE_CACHED, "true");
     tag(span, TAG_NODE_RESULT, result_names[NODE_SUCCESS]);
     span_finish(span, wall(workflow, end_mono_ns));
@@ -257,6 +253,8 @@ void workflow_node_cached(struct workflow *workflow, struct node *node,
 }
 
 void workflow_node_discard(struct node *node) {
+    memory_discard(node->memory);
+    node->memory = NULL;
     span_discard(node->span);
     node->span = NULL;
     node->done = true;

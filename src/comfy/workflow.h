@@ -17,6 +17,7 @@
 
 struct span;
 struct config;
+struct memory;
 
 #define WORKFLOW_ID_SIZE 256 /* bytes of a prompt, job or node id that are kept, terminator included */
 
@@ -25,7 +26,8 @@ struct node {
     uint64_t hash;
     char *id; /* owned */
     struct span *span;
-    uint64_t active_ns; /* spent inside the executor's calls */
+    struct memory *memory; /* owned; while its span is open */
+    uint64_t active_ns;    /* spent inside the executor's calls */
     unsigned executions;
     bool done; /* its span is finished, or it needs none */
 };
@@ -37,6 +39,7 @@ struct workflow {
     struct flight_trace trace;
     char origin[128];
     struct span *span;
+    struct memory *memory; /* owned */
     uint64_t span_id;
     uint64_t wall_ns,
         mono_ns; /* both clocks at the start: every later time is mono-based, safe from clock steps */

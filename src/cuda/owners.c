@@ -14,6 +14,7 @@ struct owner {
     enum state state;
     uint32_t workflow;     /* its owner; OWNER_NOBODY: this is one */
     uint32_t next_at_work; /* in the list of those at work */
+    uint32_t only_node;    /* of a workflow: its node at work when there is exactly one */
     bool used;             /* by a live allocation; only during a sweep */
     const void *thread;    /* who works for it: the address of that thread's `current` */
     char id[TEXT_SIZE], class_type[TEXT_SIZE];
@@ -69,18 +70,19 @@ static bool have_table(void) {
 
 /* ---- who is at work (the GIL) ---- */
 
-/* The only node, else the only workflow: of several nobody can tell. */
+/* Of several nobody can tell. */
 static void choose_default(void) {
-    uint32_t nodes = 0, workflows = 0, node = 0, workflow = 0;
-    for (uint32_t i = first_at_work; i; i = table[i].next_at_work) {
-        if (table[i].workflow)
-            nodes++, node = i;
-        else
-            workflows++, workflow = i;
-        if (nodes > 1 && workflows > 1) break;
-    }
-    uint32_t chosen = nodes == 1 ? node : workflows == 1 ? workflow : OWNER_NOBODY;
-    __atomic_store_n(&by_default, chosen, __ATOMIC_RELAXED);
+    uint32_t workflows = 0, workflow = 0;
+    for (uint32_t i = first_at_work; i; i = table[i].next_at_work)
+        if (!table[i].workflow) workflows++, workflow = i;
+    __atomic_store_n(&by_default, workflows == 1 ? workflow : OWNER_NOBODY, __ATOMIC_RELAXED);
+}
+
+static void find_only_node(uint32_t workflow) {
+    uint32_t nodes = 0, node = 0;
+    for (uint32_t i = first_at_work; i && nodes < 2; i = table[i].next_at_work)
+        if (table[i].workflow == workflow) nodes++, node = i;
+    __atomic_store_n(&table[workflow].only_node, nodes == 1 ? node : 0, __ATOMIC_RELAXED);
 }
 
 static void set_state(uint32_t which, enum state state) {
@@ -95,7 +97,10 @@ static void set_state(uint32_t which, enum state state) {
         first_at_work = which;
     }
     owner->state = state;
-    choose_default();
+    if (owner->workflow)
+        find_only_node(owner->workflow);
+    else
+        choose_default();
 }
 
 uint32_t owners_open(uint32_t workflow, const char *id, const char *class_type) {
@@ -146,7 +151,10 @@ uint32_t owners_enter(uint32_t which) {
 /* ---- in hooks ---- */
 
 uint32_t owners_current(void) {
-    return current ? current : __atomic_load_n(&by_default, __ATOMIC_RELAXED);
+    uint32_t which = current ? current : __atomic_load_n(&by_default, __ATOMIC_RELAXED);
+    const struct owner *owner = get(which);
+    uint32_t node = owner ? __atomic_load_n(&owner->only_node, __ATOMIC_RELAXED) : 0;
+    return node ? node : which;
 }
 
 static void count(struct owner *owner, unsigned device, unsigned what, uint64_t by) {

@@ -33,8 +33,9 @@ void owners_close(uint32_t owner);
 /* What this thread does from now on is done for `owner`; returns whom it worked for before, to be set again. */
 uint32_t owners_enter(uint32_t owner);
 
-/* Who owns what this thread allocates: whom it works for; else the only node at work, or the only workflow (threads
- * of autograd, say, are the node's as long as that can be told); else nobody. */
+/* Who owns what this thread allocates: the node that it works for; else the only node at work of the workflow that it works
+ * for, or of the only workflow (autograd's threads, say, are the node's as long as that can be told); else that workflow;
+ * else nobody. */
 uint32_t owners_current(void);
 
 void owners_count_allocation(uint32_t owner, uint8_t device, uint64_t bytes);

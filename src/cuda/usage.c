@@ -18,7 +18,7 @@ struct device_usage {
 static struct device_usage devices[LEDGER_DEVICES];
 static uint64_t peak_of_all; /* of the sum of all devices; kept from the second device on */
 static uint64_t pinned, out_of_memory;
-static uint32_t used; /* bit n: device n */
+static uint32_t used, async; /* bit n: device n */
 static struct usage_window windows = {.next = &windows, .previous = &windows};
 
 static uint64_t get(const uint64_t *value) {
@@ -82,7 +82,10 @@ void usage_change(const struct ledger_entry *entry, int sign) {
         if (!(usage_devices() & 1u << device)) first_use(device);
         return;
     }
-    if (entry->kind != LEDGER_ASYNC) add(&devices[device].direct, by);
+    if (entry->kind != LEDGER_ASYNC)
+        add(&devices[device].direct, by);
+    else if (!(__atomic_load_n(&async, __ATOMIC_RELAXED) & 1u << device))
+        __atomic_or_fetch(&async, 1u << device, __ATOMIC_RELAXED);
     change_allocated(device, by);
 }
 
@@ -102,6 +105,10 @@ void usage_c10_out_of_memory(void) {
 
 uint32_t usage_devices(void) {
     return __atomic_load_n(&used, __ATOMIC_RELAXED);
+}
+
+uint32_t usage_async_devices(void) {
+    return __atomic_load_n(&async, __ATOMIC_RELAXED);
 }
 
 struct usage usage_now_on(uint8_t device) {
@@ -191,6 +198,6 @@ void usage_close(struct usage_window *window) {
 void usage_forked(void) {
     memset(devices, 0, sizeof devices);
     peak_of_all = pinned = out_of_memory = 0;
-    used = 0;
+    used = async = 0;
     windows.next = windows.previous = &windows;
 }

@@ -44,6 +44,9 @@ uint64_t usage_out_of_memory(void); /* how often PyTorch's allocator has reporte
 /* Bit n: device n has been allocated on. */
 uint32_t usage_devices(void);
 
+/* Bit n: device n has been allocated on from stream-ordered pools. */
+uint32_t usage_async_devices(void);
+
 /* ---- between two moments ---- */
 
 /* What a node or workflow sees: how much was allocated at its start, and at most. */

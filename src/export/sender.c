@@ -57,7 +57,9 @@ int sender_create(struct sender **made, struct flight *flight, const struct conf
     s->config = config;
     s->wants_info = true;
     s->keep_rate = -1;
-    s->identity = v04_identity_create(entries, size, tag_names, TAG_COUNT);
+    const char *names[TAG_COUNT];
+    tags_list_names(names);
+    s->identity = v04_identity_create(entries, size, names, TAG_COUNT);
     int error = s->identity ? agent_create(&s->agent, config) : -ENOMEM;
     if (error)
         sender_destroy(s);

@@ -59,8 +59,9 @@ static size_t node_entries(char *entries) {
 int main(int argc, char **argv) {
     long rounds = argc > 1 ? atol(argv[1]) : 10000;
     static char shared[1024], tags[2048];
-    struct v04_identity *identity =
-        v04_identity_create(shared, identity_entries(shared), tag_names, TAG_COUNT);
+    const char *names[TAG_COUNT];
+    tags_list_names(names);
+    struct v04_identity *identity = v04_identity_create(shared, identity_entries(shared), names, TAG_COUNT);
     if (!identity) return 1;
     static struct flight_span spans[NODES + 1];
     static struct v04_span chunk[NODES + 1];

@@ -28,7 +28,9 @@ static void number(struct buf *entries, enum tag key, double value) {
 }
 
 static struct v04_identity *identity(const struct buf *entries) {
-    struct v04_identity *id = v04_identity_create(entries->data, entries->size, tag_names, TAG_COUNT);
+    const char *names[TAG_COUNT];
+    tags_list_names(names);
+    struct v04_identity *id = v04_identity_create(entries->data, entries->size, names, TAG_COUNT);
     assert_non_null(id);
     return id;
 }

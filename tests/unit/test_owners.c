@@ -68,9 +68,15 @@ static void test_other_threads_work_for_the_only_node(void **state) {
     owners_wait(node, false);
     owners_close(other);
     assert_int_equal(elsewhere(), node);
+    owners_enter(workflow);
+    assert_int_equal(owners_current(), node); /* the executor's thread, an async node's task */
+    owners_enter(OWNER_NOBODY);
     owners_close(node);
     uint32_t second = owners_open(OWNER_NOBODY, "another", "");
     assert_int_equal(elsewhere(), OWNER_NOBODY);
+    owners_enter(workflow);
+    assert_int_equal(owners_current(), workflow);
+    owners_enter(OWNER_NOBODY);
     owners_close(workflow);
     assert_int_equal(elsewhere(), second);
     owners_close(second);

@@ -1,0 +1,215 @@
+#include "comfy/memory.h"
+
+#include "comfy/allocations.h"
+#include "comfy/failure.h"
+#include "cuda/devices.h"
+#include "cuda/ledger.h"
+#include "cuda/oom.h"
+#include "cuda/owners.h"
+#include "cuda/usage.h"
+#include "host/meminfo.h"
+#include "trace/span.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct memory {
+    struct memory *workflow; /* borrowed; NULL: this is one */
+    uint32_t owner;
+    bool pytorch;
+    struct usage_window window;
+    uint64_t oom_serial;            /* at the start */
+    struct oom_picture *oom;        /* a workflow's: of its node that ran out of memory; owned */
+};
+
+/* Out-of-memories that c10 did not report: those of the cudaMallocAsync backend. */
+static uint64_t unreported_ooms;
+
+static bool gpu_in_use(void) {
+    return ledger_recording() && (usage_devices() || usage_pinned());
+}
+
+static uint64_t reserved(const struct usage *now) {
+    return now->live + devices_pools_idle(usage_async_devices());
+}
+
+static void bytes(struct span *span, enum tag key, uint64_t value) {
+    span_number(span, key, (double)value);
+}
+
+static void difference(struct span *span, enum tag key, uint64_t after, uint64_t before) {
+    span_number(span, key, (double)(int64_t)(after - before));
+}
+
+/* ---- opening ---- */
+
+static struct memory *memory_open(struct memory *workflow, const char *id, const char *class_type) {
+    struct memory *memory = calloc(1, sizeof *memory);
+    if (!memory) return NULL;
+    memory->workflow = workflow;
+    memory->oom_serial = oom_serial();
+    if (ledger_recording()) memory->owner = owners_open(workflow ? workflow->owner : OWNER_NOBODY, id, class_type);
+    usage_open(&memory->window);
+    return memory;
+}
+
+static void pytorch_figures(struct span *span, enum tag allocated, enum tag kept, enum tag ooms) {
+    struct usage now = usage_now();
+    bytes(span, allocated, now.torch_allocated);
+    bytes(span, kept, now.torch_reserved + devices_pools_idle(usage_async_devices()));
+    bytes(span, ooms, usage_out_of_memory() + unreported_ooms);
+}
+
+struct memory *memory_open_workflow(const char *prompt_id, bool pytorch, struct span *span) {
+    struct memory *memory = memory_open(NULL, prompt_id, "");
+    if (!memory) return NULL;
+    memory->pytorch = pytorch;
+    if (pytorch && gpu_in_use())
+        pytorch_figures(span, TAG_PYTORCH_ALLOCATED_BEFORE, TAG_PYTORCH_RESERVED_BEFORE, TAG_PYTORCH_OOMS_BEFORE);
+    return memory;
+}
+
+static void node_before(struct memory *memory, struct span *span, uint64_t mono_ns) {
+    if (!span) return;
+    struct meminfo host = meminfo_sample(mono_ns);
+    if (host.available_bytes) bytes(span, TAG_RAM_AVAILABLE_BEFORE, host.available_bytes);
+    if (!memory || !gpu_in_use()) return;
+    struct usage now = usage_now();
+    bytes(span, TAG_VRAM_ALLOCATED_BEFORE, memory->window.before);
+    bytes(span, TAG_VRAM_RESERVED_BEFORE, reserved(&now));
+}
+
+struct memory *memory_open_node(struct memory *workflow, const char *id, const char *class_type, struct span *span,
+                                uint64_t mono_ns) {
+    struct memory *memory = workflow ? memory_open(workflow, id, class_type) : NULL;
+    node_before(memory, span, mono_ns);
+    return memory;
+}
+
+void memory_wait(struct memory *memory, bool waiting, struct span *span, uint64_t mono_ns) {
+    if (memory) owners_wait(memory->owner, waiting);
+    if (waiting) return;
+    if (memory) usage_open(&memory->window);
+    node_before(memory, span, mono_ns); /* once more: the last ones count */
+}
+
+void memory_enter(const struct memory *memory) {
+    owners_enter(memory ? memory->owner : OWNER_NOBODY);
+}
+
+/* ---- closing ---- */
+
+static void free_memory(struct memory *memory) {
+    free(memory->oom);
+    free(memory);
+}
+
+static void node_after(struct memory *memory, struct span *span, uint64_t mono_ns) {
+    if (!span) return;
+    struct meminfo host = meminfo_sample(mono_ns);
+    if (host.available_bytes) bytes(span, TAG_RAM_AVAILABLE_AFTER, host.available_bytes);
+    if (host.rss_bytes) bytes(span, TAG_RSS_AFTER, host.rss_bytes);
+    if (!memory || !gpu_in_use()) return;
+    struct usage now = usage_now();
+    struct owner_counts counts = owners_counts(memory->owner);
+    bytes(span, TAG_VRAM_ALLOCATED_AFTER, now.allocated);
+    bytes(span, TAG_VRAM_RESERVED_AFTER, reserved(&now));
+    bytes(span, TAG_VRAM_PEAK, memory->window.peak);
+    difference(span, TAG_VRAM_DELTA, now.allocated, memory->window.before);
+    bytes(span, TAG_VRAM_ALLOC_COUNT, counts.allocations);
+    bytes(span, TAG_VRAM_ALLOC_BYTES, counts.bytes);
+    bytes(span, TAG_VRAM_FAILED_ALLOCS, counts.failed);
+    bytes(span, TAG_VRAM_MAPPED_AFTER, now.mapped);
+    bytes(span, TAG_PINNED_AFTER, usage_pinned());
+}
+
+/* The state at the failure: by now ComfyUI has cleaned up. */
+static void keep_out_of_memory(struct memory *memory, struct span *span) {
+    struct oom_picture picture;
+    bool known = oom_take(memory->oom_serial, memory->owner, &picture);
+    if (!known || !picture.reported) unreported_ooms++;
+    if (!known) return;
+    allocations_oom_tags(span, &picture);
+    struct memory *workflow = memory->workflow;
+    if (workflow->oom || !(workflow->oom = malloc(sizeof picture))) return;
+    *workflow->oom = picture;
+}
+
+void memory_close_node(struct memory *memory, const struct failure *failure, struct span *span, uint64_t mono_ns) {
+    if (memory) usage_close(&memory->window);
+    node_after(memory, span, mono_ns);
+    if (!memory) return;
+    if (failure && strcmp(failure->type, "OutOfMemoryError") == 0) keep_out_of_memory(memory, span);
+    owners_close(memory->owner);
+    free_memory(memory);
+}
+
+/* Of the whole process, or of one device. */
+static void workflow_figures(struct span *span, enum tag first, uint64_t peak, uint64_t after, uint64_t before,
+                             struct owner_counts counts) {
+    bytes(span, first + GPU_PEAK, peak);
+    difference(span, first + GPU_DELTA, after, before);
+    bytes(span, first + GPU_ALLOC_COUNT, counts.allocations);
+    bytes(span, first + GPU_ALLOC_BYTES, counts.bytes);
+    bytes(span, first + GPU_FAILED_ALLOCS, counts.failed);
+}
+
+static void device_tags(struct span *span, enum tag first, unsigned index) {
+    const struct device *device = devices_get((uint8_t)index);
+    if (!device) return;
+    if (*device->uuid) span_text(span, first + GPU_UUID, device->uuid, strlen(device->uuid));
+    if (*device->name) span_text(span, first + GPU_NAME, device->name, strlen(device->name));
+}
+
+/* Of each device that the process uses; with a suffix when there are several. */
+static void devices_tags(const struct memory *memory, struct span *span) {
+    uint32_t mask = usage_devices();
+    if (!mask) return;
+    bool several = mask & (mask - 1);
+    span_number(span, TAG_GPU_COUNT, __builtin_popcount(mask));
+    device_tags(span, TAG_GPU_PEAK, (unsigned)__builtin_ctz(mask));
+    for (; mask; mask &= mask - 1) {
+        unsigned device = (unsigned)__builtin_ctz(mask);
+        enum tag first = several ? gpu_tags(device) : TAG_GPU_PEAK;
+        uint64_t used, total;
+        if (devices_memory((uint8_t)device, &used, &total)) {
+            bytes(span, first + GPU_MEMORY_USED, used);
+            bytes(span, first + GPU_MEMORY_TOTAL, total);
+        }
+        if (!several) continue;
+        device_tags(span, first, device);
+        workflow_figures(span, first + GPU_PEAK, memory->window.peak_on[device],
+                         usage_now_on((uint8_t)device).allocated, memory->window.before_on[device],
+                         owners_counts_on(memory->owner, (uint8_t)device));
+    }
+}
+
+void memory_close_workflow(struct memory *memory, struct span *span) {
+    if (!memory) return;
+    usage_close(&memory->window);
+    if (gpu_in_use()) {
+        struct usage now = usage_now();
+        workflow_figures(span, TAG_GPU_PEAK, memory->window.peak, now.allocated, memory->window.before,
+                         owners_counts(memory->owner));
+        devices_tags(memory, span);
+        if (memory->pytorch) {
+            pytorch_figures(span, TAG_PYTORCH_ALLOCATED_AFTER, TAG_PYTORCH_RESERVED_AFTER,
+                            TAG_PYTORCH_OOMS_AFTER);
+            allocations_largest(span);
+        }
+        if (memory->oom) allocations_oom_tags(span, memory->oom);
+    }
+    owners_close(memory->owner);
+    free_memory(memory);
+}
+
+void memory_discard(struct memory *memory) {
+    if (!memory) return;
+    usage_close(&memory->window);
+    owners_close(memory->owner);
+    free_memory(memory);
+}
+
+void memory_abandon(struct memory *memory) {
+    if (memory) free_memory(memory);
+}
