@@ -22,8 +22,8 @@ static const double megabyte = 1 << 20;
 /* ---- at an out-of-memory ---- */
 
 static json_t *group_object(const struct oom_group *group) {
-    json_t *object = json_pack("{s:i, s:I, s:I}", "device", (int)group->device, "size", (json_int_t)group->size,
-                               "count", (json_int_t)group->count);
+    json_t *object = json_pack("{s:i, s:I, s:I}", "device", (int)group->device, "size",
+                               (json_int_t)group->size, "count", (json_int_t)group->count);
     if (*group->class_type) {
         json_object_set_new(object, "node_id", json_string(group->id));
         json_object_set_new(object, "class_type", json_string(group->class_type));
@@ -83,8 +83,10 @@ static void keep_if_large(const struct ledger_entry *entry, void *context) {
 static size_t describe(const struct ledger_entry *entry, char *out, size_t room) {
     char owner[160] = "";
     if (*owners_class_type(entry->owner))
-        snprintf(owner, sizeof owner, " by %s (node %s)", owners_class_type(entry->owner), owners_id(entry->owner));
-    int size = snprintf(out, room, "%.1f MB on GPU %u%s", (double)entry->size / megabyte, entry->device, owner);
+        snprintf(owner, sizeof owner, " by %s (node %s)", owners_class_type(entry->owner),
+                 owners_id(entry->owner));
+    int size =
+        snprintf(out, room, "%.1f MB on GPU %u%s", (double)entry->size / megabyte, entry->device, owner);
     return size < 0 ? 0 : (size_t)size < room ? (size_t)size : room - 1;
 }
 
@@ -101,7 +103,8 @@ void allocations_largest(struct span *span) {
         char line[STACK_SIZE + 256];
         size_t size = describe(&largest.entry[i], line, sizeof line);
         log_line("GPU allocation %u of %" PRIu64 ": %s", i + 1, ledger_count(), line);
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s%.*s", used ? "\n" : "", (int)size, line);
+        used +=
+            (size_t)snprintf(text + used, sizeof text - used, "%s%.*s", used ? "\n" : "", (int)size, line);
     }
     span_text(span, TAG_PYTORCH_LARGEST_INFO, text, used < sizeof text ? used : sizeof text - 1);
 }

@@ -2,11 +2,11 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "comfy/attribution.h"
 #include "comfy/calls.h"
 #include "comfy/generations.h"
 #include "comfy/graph.h"
 #include "comfy/job.h"
-#include "comfy/memory.h"
 #include "comfy/queue.h"
 #include "comfy/workflow.h"
 #include "config.h"
@@ -61,20 +61,6 @@ void executor_shutdown(void) {
     uint64_t now = clock_mono_ns();
     while (workflows)
         close_workflow(workflows, "interrupted", now);
-}
-
-/* ---- whom this thread works for ---- */
-
-static void work_for(const struct workflow *workflow, const struct node *node) {
-    memory_enter(node && node->memory ? node->memory : workflow->memory);
-}
-
-static void work_for_innermost(void) {
-    const struct call *call = calls_innermost();
-    if (call)
-        work_for(call->workflow, call->node);
-    else
-        memory_enter(NULL);
 }
 
 /* ---- prompts ---- */
@@ -137,7 +123,7 @@ static void prompt_entered(const struct watch_call *watched, void *key, void *co
     call->executor = executor;
     call->prompt = prompt;
     call->extra_data = extra_data;
-    work_for(workflow, NULL);
+    attribution_set(workflow, NULL);
     PyObject *bridge = bridge_enter(&workflow->trace, workflow->span_id, workflow->origin);
     if (bridge) calls_find(key)->bridge = bridge;
 }
@@ -245,7 +231,7 @@ static void prompt_left(const struct watch_call *watched, void *key, void *conte
     read_outcome(workflow, executor);
     calls_pop_workflow(workflow);
     close_workflow(workflow, NULL, now);
-    work_for_innermost();
+    attribution_innermost();
     Py_DecRef(executor);
 }
 
@@ -320,7 +306,7 @@ static void node_entered(const struct watch_call *watched, void *key, void *cont
          * made at the end of the call. */
         if (!call->done_before && !node->done && !node->span) start_node(watched, workflow, node, id, now);
         node->executions++;
-        work_for(workflow, node);
+        attribution_set(workflow, node);
         PyObject *bridge =
             node->span ? bridge_enter(&workflow->trace, span_id(node->span), workflow->origin) : NULL;
         if (bridge) calls_find(key)->bridge = bridge;
@@ -456,7 +442,14 @@ static void node_left(const struct watch_call *watched, void *key, void *context
     }
     failure_finish(&outcome.failure);
     if (generation->recursive) outer_node_waits(workflow, false, now);
-    work_for_innermost();
+    attribution_innermost();
+}
+
+/* The executor awaits, and other tasks of its event loop run on this thread. */
+static void node_suspended(const struct watch_call *watched, void *key, void *context, bool suspended) {
+    (void)watched, (void)context;
+    const struct call *call = calls_find(key);
+    if (call) attribution_set(call->workflow, suspended ? NULL : call->node);
 }
 
 /* ---- finding them ---- */
@@ -473,6 +466,7 @@ static const struct watch_handler prompt_handler = {
 static const struct watch_handler node_handler = {
     .enter = node_entered,
     .leave = node_left,
+    .suspend = node_suspended,
     .arguments = {[NODE_ID] = "current_item",
                   [NODE_PROMPT_ID] = "prompt_id",
                   [NODE_EXTRA_DATA] = "extra_data",
@@ -519,6 +513,7 @@ void executor_module_found(PyObject *module) {
     Py_DecRef(match.node_function);
     if (watching) {
         queue_watch(module);
+        attribution_watch_tasks(module);
         say_instrumented(module, match.generation);
     } else {
         log_once("ComfyUI's executor was found but could not be watched; workflows are not traced");

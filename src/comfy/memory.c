@@ -18,8 +18,8 @@ struct memory {
     uint32_t owner;
     bool pytorch;
     struct usage_window window;
-    uint64_t oom_serial;            /* at the start */
-    struct oom_picture *oom;        /* a workflow's: of its node that ran out of memory; owned */
+    uint64_t oom_serial;     /* at the start */
+    struct oom_picture *oom; /* a workflow's: of its node that ran out of memory; owned */
 };
 
 /* Out-of-memories that c10 did not report: those of the cudaMallocAsync backend. */
@@ -48,7 +48,8 @@ static struct memory *memory_open(struct memory *workflow, const char *id, const
     if (!memory) return NULL;
     memory->workflow = workflow;
     memory->oom_serial = oom_serial();
-    if (ledger_recording()) memory->owner = owners_open(workflow ? workflow->owner : OWNER_NOBODY, id, class_type);
+    if (ledger_recording())
+        memory->owner = owners_open(workflow ? workflow->owner : OWNER_NOBODY, id, class_type);
     usage_open(&memory->window);
     return memory;
 }
@@ -65,7 +66,8 @@ struct memory *memory_open_workflow(const char *prompt_id, bool pytorch, struct 
     if (!memory) return NULL;
     memory->pytorch = pytorch;
     if (pytorch && gpu_in_use())
-        pytorch_figures(span, TAG_PYTORCH_ALLOCATED_BEFORE, TAG_PYTORCH_RESERVED_BEFORE, TAG_PYTORCH_OOMS_BEFORE);
+        pytorch_figures(span, TAG_PYTORCH_ALLOCATED_BEFORE, TAG_PYTORCH_RESERVED_BEFORE,
+                        TAG_PYTORCH_OOMS_BEFORE);
     return memory;
 }
 
@@ -79,8 +81,8 @@ static void node_before(struct memory *memory, struct span *span, uint64_t mono_
     bytes(span, TAG_VRAM_RESERVED_BEFORE, reserved(&now));
 }
 
-struct memory *memory_open_node(struct memory *workflow, const char *id, const char *class_type, struct span *span,
-                                uint64_t mono_ns) {
+struct memory *memory_open_node(struct memory *workflow, const char *id, const char *class_type,
+                                struct span *span, uint64_t mono_ns) {
     struct memory *memory = workflow ? memory_open(workflow, id, class_type) : NULL;
     node_before(memory, span, mono_ns);
     return memory;
@@ -135,7 +137,8 @@ static void keep_out_of_memory(struct memory *memory, struct span *span) {
     *workflow->oom = picture;
 }
 
-void memory_close_node(struct memory *memory, const struct failure *failure, struct span *span, uint64_t mono_ns) {
+void memory_close_node(struct memory *memory, const struct failure *failure, struct span *span,
+                       uint64_t mono_ns) {
     if (memory) usage_close(&memory->window);
     node_after(memory, span, mono_ns);
     if (!memory) return;
@@ -145,8 +148,8 @@ void memory_close_node(struct memory *memory, const struct failure *failure, str
 }
 
 /* Of the whole process, or of one device. */
-static void workflow_figures(struct span *span, enum tag first, uint64_t peak, uint64_t after, uint64_t before,
-                             struct owner_counts counts) {
+static void workflow_figures(struct span *span, enum tag first, uint64_t peak, uint64_t after,
+                             uint64_t before, struct owner_counts counts) {
     bytes(span, first + GPU_PEAK, peak);
     difference(span, first + GPU_DELTA, after, before);
     bytes(span, first + GPU_ALLOC_COUNT, counts.allocations);

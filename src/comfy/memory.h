@@ -17,8 +17,8 @@ struct failure;
 struct memory *memory_open_workflow(const char *prompt_id, bool pytorch, struct span *span);
 
 /* A node of it begins. `workflow` (borrowed) must outlive it. */
-struct memory *memory_open_node(struct memory *workflow, const char *id, const char *class_type, struct span *span,
-                                uint64_t mono_ns);
+struct memory *memory_open_node(struct memory *workflow, const char *id, const char *class_type,
+                                struct span *span, uint64_t mono_ns);
 
 /* The node waits for its inputs, or begins its own work (again): what was before that is not its own. */
 void memory_wait(struct memory *memory, bool waiting, struct span *span, uint64_t mono_ns);
@@ -27,7 +27,8 @@ void memory_wait(struct memory *memory, bool waiting, struct span *span, uint64_
 void memory_enter(const struct memory *memory);
 
 /* It has ended: the remaining tags. A node's out-of-memory is kept for its workflow's span. `failure` may be NULL. Frees. */
-void memory_close_node(struct memory *memory, const struct failure *failure, struct span *span, uint64_t mono_ns);
+void memory_close_node(struct memory *memory, const struct failure *failure, struct span *span,
+                       uint64_t mono_ns);
 void memory_close_workflow(struct memory *memory, struct span *span);
 
 /* It leaves no span. Frees. */

@@ -69,8 +69,9 @@ static void read_uuid(int index, struct device *device) {
     bool instance = have_own && have_whole && memcmp(&own, &whole, sizeof own) != 0;
     const unsigned char *b = have_own ? own.bytes : whole.bytes;
     snprintf(device->uuid, sizeof device->uuid,
-             "%s-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", instance ? "MIG" : "GPU", b[0],
-             b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+             "%s-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+             instance ? "MIG" : "GPU", b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10],
+             b[11], b[12], b[13], b[14], b[15]);
 }
 
 const struct device *devices_get(uint8_t index) {

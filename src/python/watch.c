@@ -18,16 +18,15 @@ static int position_of(PyObject *names, int count, const char *wanted) {
     return -1;
 }
 
-static struct watch_target *target_create(PyObject *function, const struct watch_handler *handler,
-                                          void *context) {
+static struct watch_target *target_create(PyObject *watched, PyObject *code,
+                                          const struct watch_handler *handler, void *context) {
     enum { CO_COROUTINE = 0x80 };
-    PyObject *code = python_attribute(function, "__code__");
     PyObject *names = code ? python_attribute(code, "co_varnames") : NULL;
     struct watch_target *target = names ? calloc(1, sizeof *target) : NULL;
     if (target) {
         target->handler = handler;
         target->context = context;
-        target->watched = python_newref(function);
+        target->watched = python_newref(watched);
         target->code = python_newref(code);
         target->parameters = (int)python_long_attribute(code, "co_argcount", 0);
         target->coroutine = python_long_attribute(code, "co_flags", 0) & CO_COROUTINE;
@@ -40,7 +39,6 @@ static struct watch_target *target_create(PyObject *function, const struct watch
         }
         PyErr_Clear();
     }
-    python_decref(code);
     python_decref(names);
     return target;
 }
@@ -64,19 +62,61 @@ static bool arm(struct watch_target *target, enum watch_needs needs) {
     return true;
 }
 
-bool watch_function(PyObject *function, const struct watch_handler *handler, void *context,
-                    enum watch_needs needs) {
+static bool is_watched(const PyObject *watched) {
     for (struct watch_target *target = targets; target; target = target->next)
-        if (target->watched == function) return true;
-    struct watch_target *target = target_create(function, handler, context);
-    if (!target) return false;
-    if (!arm(target, needs)) {
+        if (target->watched == watched) return true;
+    return false;
+}
+
+/* Takes the target over. */
+static bool keep_if(bool armed, struct watch_target *target) {
+    if (!armed) {
         target_destroy(target);
         return false;
     }
     target->next = targets;
     targets = target;
     return true;
+}
+
+bool watch_function(PyObject *function, const struct watch_handler *handler, void *context,
+                    enum watch_needs needs) {
+    if (is_watched(function)) return true;
+    PyObject *code = python_attribute(function, "__code__");
+    struct watch_target *target = code ? target_create(function, code, handler, context) : NULL;
+    python_decref(code);
+    return target && keep_if(arm(target, needs), target);
+}
+
+/* The code object of that name among the constants of `code`; new reference, or NULL. */
+static PyObject *nested_code(PyObject *code, const char *wanted) {
+    PyObject *constants = python_attribute(code, "co_consts");
+    Py_ssize_t count = constants ? PySequence_Size(constants) : 0;
+    PyObject *found = NULL;
+    for (Py_ssize_t i = 0; i < count && !found; i++) {
+        PyObject *constant = PySequence_GetItem(constants, i);
+        PyObject *name = constant ? python_attribute(constant, "co_name") : NULL;
+        char text[128];
+        python_text(name, text, sizeof text);
+        if (strcmp(text, wanted) == 0) found = python_newref(constant);
+        python_decref(name);
+        python_decref(constant);
+    }
+    PyErr_Clear();
+    python_decref(constants);
+    return found;
+}
+
+bool watch_nested_coroutine(PyObject *function, const char *name, const struct watch_handler *handler,
+                            void *context) {
+    PyObject *outer = python_attribute(function, "__code__");
+    PyObject *code = outer ? nested_code(outer, name) : NULL;
+    python_decref(outer);
+    bool done = code && is_watched(code);
+    struct watch_target *target = code && !done ? target_create(code, code, handler, context) : NULL;
+    python_decref(code);
+    if (target) done = keep_if(target->coroutine && watch_monitoring_arm(target), target);
+    return done;
 }
 
 PyObject *watch_argument(const struct watch_call *call, int index) {

@@ -26,12 +26,15 @@ struct watch_call;
 
 /* What to do at a function; owned by the caller, lives for ever. */
 struct watch_handler {
-    /* The body begins. The call is valid during enter only. */
+    /* The body begins. A call is valid during the handler only. */
     void (*enter)(const struct watch_call *call, void *key, void *context);
     /* The activation ended: `value` is what it returned, or the exception that left it when `raised` (NULL for a
      * coroutine that was closed or thrown away). Borrowed. */
     void (*leave)(const struct watch_call *call, void *key, void *context, PyObject *value, bool raised);
-    /* Parameters that enter wants, by name; a NULL ends the list. */
+    /* A coroutine is suspended, and its thread does other things; or it goes on (not called for its first step, nor when
+     * an exception is thrown into it). May be NULL. */
+    void (*suspend)(const struct watch_call *call, void *key, void *context, bool suspended);
+    /* Parameters that enter and suspend want, by name; a NULL ends the list. */
     const char *arguments[WATCH_ARGUMENTS + 1];
 };
 
@@ -44,6 +47,11 @@ enum watch_needs {
  * function is unchanged then. A function already watched stays so, once. */
 bool watch_function(PyObject *function, const struct watch_handler *handler, void *context,
                     enum watch_needs needs);
+
+/* Watches the coroutine function `name` that is defined inside `function`'s body, however often it is made, where there is
+ * monitoring; its exceptions are not seen. False, without an error set, where there is none, or no such function. */
+bool watch_nested_coroutine(PyObject *function, const char *name, const struct watch_handler *handler,
+                            void *context);
 
 /* The value of handler->arguments[index] as passed to this call: new reference; NULL when there is no such parameter. */
 PyObject *watch_argument(const struct watch_call *call, int index);

@@ -7,7 +7,7 @@
 /* A watched function; never freed (its code may run until the end of the process). */
 struct watch_target {
     struct watch_target *next; /* all of them, for "already watched" */
-    PyObject *watched;         /* owned: the program's function object */
+    PyObject *watched; /* owned: the program's function object, or its code when that is all there is */
     const struct watch_handler *handler;
     void *context;
     PyObject *function; /* swap, owned: a private function with the original code, which the stub calls */

@@ -1,15 +1,15 @@
 /* Local sys.monitoring events (PEP 669) on the code objects of watched functions.
  *
- * Only PY_START and PY_RETURN are asked for: both are local on 3.12+, so all other Python code runs as if nothing were
- * watched. PY_UNWIND is global up to 3.14 and costs every exception of the program, hence WATCH_EXCEPTIONS goes to the
- * swap mechanism. Suspending and resuming a coroutine is no event of interest. */
+ * Only PY_START and PY_RETURN are asked for, and PY_YIELD and PY_RESUME of coroutines whose handler wants to know: all are
+ * local on 3.12+, so all other Python code runs as if nothing were watched. PY_UNWIND is global up to 3.14 and costs every exception of the program, hence WATCH_EXCEPTIONS goes to the
+ * swap mechanism. */
 #include "python/watch_internal.h"
 
 #include <string.h>
 
 static PyObject *monitoring; /* owned: the sys.monitoring namespace */
 static long tool = -1;
-static long event_start, event_return;
+static long event_start, event_return, event_yield, event_resume;
 
 /* Few entries (one or two per loaded executor): a list in order of arming, newest last. */
 #define TARGET_LIMIT 64
@@ -39,9 +39,31 @@ static PyObject *on_return(PyObject *self, PyObject *const *arguments, Py_ssize_
     return python_none();
 }
 
+static PyObject *suspend(PyObject *code, bool suspended) {
+    struct watch_call call = {.target = target_of(code), .frame = PyEval_GetFrame()};
+    if (call.target && call.frame)
+        call.target->handler->suspend(&call, call.frame, call.target->context, suspended);
+    return python_none();
+}
+
+static PyObject *on_yield(PyObject *self, PyObject *const *arguments, Py_ssize_t count) {
+    (void)self, (void)count;
+    return suspend(arguments[0], true);
+}
+
+static PyObject *on_resume(PyObject *self, PyObject *const *arguments, Py_ssize_t count) {
+    (void)self, (void)count;
+    return suspend(arguments[0], false);
+}
+
 static PyMethodDef start_method = {"comfydd_start", (PyCFunction)(void (*)(void))on_start, METH_FASTCALL,
                                    NULL};
 static PyMethodDef return_method = {"comfydd_return", (PyCFunction)(void (*)(void))on_return, METH_FASTCALL,
+                                    NULL};
+
+static PyMethodDef yield_method = {"comfydd_yield", (PyCFunction)(void (*)(void))on_yield, METH_FASTCALL,
+                                   NULL};
+static PyMethodDef resume_method = {"comfydd_resume", (PyCFunction)(void (*)(void))on_resume, METH_FASTCALL,
                                     NULL};
 
 static bool succeeded(PyObject *result) {
@@ -80,9 +102,13 @@ static bool prepare(void) {
     if (!events) return false;
     event_start = python_long_attribute(events, "PY_START", 0);
     event_return = python_long_attribute(events, "PY_RETURN", 0);
+    event_yield = python_long_attribute(events, "PY_YIELD", 0);
+    event_resume = python_long_attribute(events, "PY_RESUME", 0);
     Py_DecRef(events);
-    if (!event_start || !event_return || !take_tool_id()) return false;
-    if (on_event(event_start, &start_method) && on_event(event_return, &return_method)) return true;
+    if (!event_start || !event_return || !event_yield || !event_resume || !take_tool_id()) return false;
+    if (on_event(event_start, &start_method) && on_event(event_return, &return_method) &&
+        on_event(event_yield, &yield_method) && on_event(event_resume, &resume_method))
+        return true;
     succeeded(PyObject_CallMethod(monitoring, "free_tool_id", "l", tool));
     tool = -1;
     return false;
@@ -92,8 +118,9 @@ bool watch_monitoring_arm(struct watch_target *target) {
     if (target_of(target->code)) return true; /* another function with the same code: seen as that one */
     if (target_count == TARGET_LIMIT || !prepare()) return false;
     targets[target_count++] = target;
-    if (succeeded(PyObject_CallMethod(monitoring, "set_local_events", "lOl", tool, target->code,
-                                      event_start | event_return)))
+    long events = event_start | event_return;
+    if (target->coroutine && target->handler->suspend) events |= event_yield | event_resume;
+    if (succeeded(PyObject_CallMethod(monitoring, "set_local_events", "lOl", tool, target->code, events)))
         return true;
     target_count--;
     return false;

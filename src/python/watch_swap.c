@@ -23,7 +23,8 @@ typedef struct {
     PyObject *inner;     /* owned: the original coroutine */
     PyObject *arguments; /* owned */
     const struct watch_target *target;
-    bool open; /* entered and not left */
+    bool open;      /* entered and not left */
+    bool suspended; /* has yielded */
 } Awaitable;
 
 static PyTypeObject *awaitable_type;
@@ -53,13 +54,25 @@ static void awaitable_raised(Awaitable *self) {
     python_error_restore(&error);
 }
 
+static void awaitable_suspend(Awaitable *self, bool suspended) {
+    if (!self->open || self->suspended == suspended) return;
+    self->suspended = suspended;
+    struct watch_call call = {.target = self->target, .arguments = self->arguments};
+    if (self->target->handler->suspend)
+        self->target->handler->suspend(&call, self, self->target->context, suspended);
+}
+
 static PyObject *awaitable_step(Awaitable *self, PyObject *yielded) {
-    if (!yielded) awaitable_raised(self);
+    if (yielded)
+        awaitable_suspend(self, true);
+    else
+        awaitable_raised(self);
     return yielded;
 }
 
 static PyObject *awaitable_send(PyObject *object, PyObject *value) {
     Awaitable *self = (Awaitable *)object;
+    awaitable_suspend(self, false);
     return awaitable_step(self, PyObject_CallMethodObjArgs(self->inner, send_name, value, NULL));
 }
 
@@ -74,7 +87,9 @@ static PyObject *awaitable_self(PyObject *object) {
 /* am_send, 3.10+: a return without the detour over StopIteration. */
 static int awaitable_am_send(PyObject *object, PyObject *value, PyObject **result) {
     Awaitable *self = (Awaitable *)object;
+    awaitable_suspend(self, false);
     int how = PyIter_Send(self->inner, value, result);
+    if (how == SEND_NEXT) awaitable_suspend(self, true);
     if (how == SEND_RETURN) awaitable_left(self, *result, false);
     if (how == SEND_ERROR) awaitable_raised(self);
     return how;

@@ -58,7 +58,15 @@ async def _async_map_node_over_list(
     pre_execute_cb=None,
     hidden_inputs=None,
 ):
-    return await call_node(obj, input_data_all, func, allow_interrupt, execution_block_cb, pre_execute_cb)
+    async def async_wrapper(f, prompt_id, unique_id, list_index, args):
+        return await f(**args)
+
+    def create_task(f, index, arguments):
+        return asyncio.create_task(async_wrapper(f, prompt_id, unique_id, index, args=arguments))
+
+    return await call_node(
+        create_task, obj, input_data_all, func, allow_interrupt, execution_block_cb, pre_execute_cb
+    )
 
 
 async def get_output_data(

@@ -8,8 +8,10 @@ import nodes
 from comfy_execution.results import blocker_among, calls_of
 
 
-async def call_node(obj, input_data_all, func, allow_interrupt, execution_block_cb, pre_execute_cb):
-    """What each call of obj.func returned, or the task that will."""
+async def call_node(
+    create_task, obj, input_data_all, func, allow_interrupt, execution_block_cb, pre_execute_cb
+):
+    """What each call of obj.func returned, or the task that will: create_task(function, index, arguments)."""
     results = []
     for index, arguments in enumerate(calls_of(input_data_all)):
         if allow_interrupt:
@@ -24,7 +26,7 @@ async def call_node(obj, input_data_all, func, allow_interrupt, execution_block_
         if not inspect.iscoroutinefunction(function):
             results.append(function(**arguments))
             continue
-        task = asyncio.create_task(function(**arguments))
+        task = create_task(function, index, arguments)
         await asyncio.sleep(0)  # one that does not wait is done after this
         results.append(task.result() if task.done() else task)
     return results
