@@ -148,3 +148,9 @@ CUresult cuMemPoolSetAttribute(CUmemoryPool pool, CUmemPool_attribute attribute,
                           attribute == CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH);
     return CUDA_SUCCESS;
 }
+
+/* No graph allocates here. */
+CUresult cuDeviceGetGraphMemAttribute(CUdevice device, CUgraphMem_attribute attribute, void *value) {
+    *(cuuint64_t *)value = 0;
+    return CALL();
+}

@@ -98,6 +98,11 @@ cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, enum cudaMemPoolAttr att
     return ATTACH() ?: binding_done(driver.pool_set(pool, (CUmemPool_attribute)attribute, value));
 }
 
+cudaError_t cudaDeviceGetGraphMemAttribute(int device, enum cudaGraphMemAttributeType attribute,
+                                           void *value) {
+    return ATTACH() ?: binding_done(driver.graph_memory(device, (CUgraphMem_attribute)attribute, value));
+}
+
 cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *out, const void *pointer) {
     unsigned type = 0;
     bool managed = false;
