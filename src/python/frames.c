@@ -1,7 +1,6 @@
 #include "python/frames.h"
 
 #include "base/hash.h"
-#include "base/log.h"
 #include "config.h"
 #include "python/frames_reader.h"
 #include "python/frames_test.h"
@@ -101,7 +100,8 @@ void frames_forked(void) {
 
 /* ---- capture ---- */
 
-static uint32_t site_of(const struct frames_place *place, uint64_t key) {
+static uint32_t site_of(const struct frames_place *place) {
+    uint64_t key = frames_reader_key(place, 1);
     uint32_t id = stacks_known_site(key);
     if (id) return id;
     struct frames_site site;
@@ -109,26 +109,20 @@ static uint32_t site_of(const struct frames_place *place, uint64_t key) {
     return stacks_add_site(key, site.file, site.function, site.line);
 }
 
-static __attribute__((noinline)) uint32_t add_stack(uint64_t key, const struct frames_place *places,
-                                                    const uint64_t *keys, size_t count) {
+static uint32_t add_stack(uint64_t key, const struct frames_place *places, size_t count) {
     uint32_t sites[FRAMES_MAX];
     for (size_t i = 0; i < count; i++)
-        if (!(sites[i] = site_of(&places[i], keys[i]))) return 0;
+        if (!(sites[i] = site_of(&places[i]))) return 0;
     return stacks_add(key, sites, count);
 }
 
 static uint32_t capture(void) {
     struct frames_place places[FRAMES_MAX];
-    uint64_t keys[FRAMES_MAX];
     size_t count = frames_reader_walk(places, FRAMES_MAX);
     if (!count) return 0;
-    uint64_t key = 0;
-    for (size_t i = 0; i < count; i++) {
-        keys[i] = frames_reader_key(&places[i]);
-        key = hash_mix(key, keys[i], i);
-    }
+    uint64_t key = frames_reader_key(places, count);
     uint32_t id = stacks_known(key);
-    return id ? id : add_stack(key, places, keys, count);
+    return id ? id : add_stack(key, places, count);
 }
 
 uint32_t frames_capture(void) {
@@ -145,15 +139,14 @@ uint32_t frames_capture(void) {
 static __thread int64_t until_sample; /* bytes; 0: nothing allocated on this thread yet */
 
 /* Around `interval`, and not the same each time: programs allocate in a rhythm. */
-static int64_t draw(void) {
+static __attribute__((noinline)) int64_t draw(void) {
     static uint64_t drawn;
     uint64_t number = __atomic_add_fetch(&drawn, 1, __ATOMIC_RELAXED);
-    return 1 + (int64_t)(hash_mix(number, number, number) % (2 * interval));
+    return 1 + (int64_t)(hash_mix(number, 0, number) % (2 * interval));
 }
 
 uint32_t frames_sample(uint64_t size) {
     if (size >= interval) return frames_capture();
-    if (!__atomic_load_n(&on, __ATOMIC_RELAXED)) return 0;
     if (!until_sample) until_sample = draw();
     until_sample -= (int64_t)size;
     if (until_sample > 0) return 0;

@@ -216,43 +216,57 @@ bool frames_reader_resolve_carefully(const struct frames_place *place, struct fr
 
 /* ---- keys ---- */
 
-/* The last 8 bytes of a text; what comes before, in its object, where it is shorter. */
-static uint64_t tail(const char *str) {
-    struct text text;
-    if (!load_text(&text, str, false)) return 0;
-    int64_t size = text.length * text.kind;
-    uint64_t word = hash_word(text.characters + size - 8);
-    return size >= 8 ? word : size == 0 ? 0 : word >> (64 - 8 * size);
+/* The last 8 of `size` bytes; 0 bits before them where there are fewer. */
+INLINE uint64_t tail(const char *bytes, size_t size) {
+    if (size == 0) return 0;
+    uint64_t word = hash_word(bytes + size - 8); /* begins in the object's head where there are fewer */
+    return size >= 8 ? word : word >> (64 - 8 * size);
 }
 
-/* For want of a number that tells code objects apart: everything that makes up the answer, or nearly. The hash of a str is
- * computed on demand, so the same code may get two keys in its life. */
-static uint64_t key_of_content(const struct frames_place *place) {
+/* What tells the content of a str from others: its hash, which Python computes on demand, or its end. */
+INLINE uint64_t content_of(const char *str) {
+    uint64_t hash = hash_word(str + FRAMES_HASH);
+    struct text text;
+    if (hash != UINT64_MAX || !load_text(&text, str, false)) return hash;
+    return tail(text.characters, (size_t)text.length * text.kind);
+}
+
+/* Takes the first 32 and the last 8 bytes of a line table into a key. */
+INLINE uint64_t mix_lines(uint64_t key, const char *table, size_t size) {
+    uint64_t last = tail(table, size);
+    if (size < 8) return hash_mix(key, size, last);
+    size_t end = size - 8; /* nothing is read beyond: words overlap where the table is short */
+    key = hash_mix(key, hash_word(table), hash_word(table + (end < 8 ? end : 8)));
+    key = hash_mix(key, hash_word(table + (end < 16 ? end : 16)), hash_word(table + (end < 24 ? end : 24)));
+    return hash_mix(key, size, last);
+}
+
+/* For want of a number that tells code objects apart: everything that makes up file, function and line, or nearly. exec() in
+ * a loop gives code of the same names, first line and size at the same addresses. */
+static uint64_t mix_content(uint64_t key, const struct frames_place *place) {
     const char *code = place->code;
     const char *file = (const char *)hash_word(code + layout.code_filename);
     const char *name = (const char *)hash_word(code + layout.code_name);
     const char *lines = (const char *)hash_word(code + layout.code_lines);
-    int first;
+    uint32_t first;
     memcpy(&first, code + layout.code_first_line, sizeof first);
-    uint64_t key =
-        hash_mix(place->offset, (uintptr_t)code, (uintptr_t)lines ^ (uint64_t)(uint32_t)first << 32);
-    key = hash_mix(key, (uintptr_t)file, hash_word(file + FRAMES_HASH) ^ tail(file));
-    key = hash_mix(key, (uintptr_t)name, hash_word(name + FRAMES_HASH));
-    /* exec() in a loop gives code of the same names, first line and size at the same addresses. */
-    size_t size = hash_word(lines + FRAMES_SIZE);
-    const char *table = lines + layout.bytes_value;
-    key = hash_mix(key, size, size >= 8 ? hash_word(table + size - 8) : 0);
-    char begin[32] = {0};
-    memcpy(begin, table, size < sizeof begin ? size : sizeof begin);
-    key = hash_mix(key, hash_word(begin), hash_word(begin + 8));
-    return hash_mix(key, hash_word(begin + 16), hash_word(begin + 24));
+    key = hash_mix(key, (uintptr_t)code, (uint64_t)first << 32 | place->offset);
+    key = hash_mix(key, (uintptr_t)file, content_of(file));
+    key = hash_mix(key, (uintptr_t)name, content_of(name));
+    return mix_lines(key ^ (uintptr_t)lines, lines + layout.bytes_value, hash_word(lines + FRAMES_SIZE));
 }
 
-uint64_t frames_reader_key(const struct frames_place *place) {
-    uint32_t version = 0;
-    if (layout.code_version) memcpy(&version, place->code + layout.code_version, sizeof version);
-    if (!version) return key_of_content(place);
-    return hash_mix(version, (uintptr_t)place->code, place->offset);
+uint64_t frames_reader_key(const struct frames_place *places, size_t count) {
+    uint64_t key = count;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t version = 0;
+        if (layout.code_version) memcpy(&version, places[i].code + layout.code_version, sizeof version);
+        if (version)
+            key = hash_mix(key, (uintptr_t)places[i].code, (uint64_t)version << 32 | places[i].offset);
+        else
+            key = mix_content(key, &places[i]);
+    }
+    return key;
 }
 
 uint32_t frames_reader_version_carefully(const struct frames_place *place) {

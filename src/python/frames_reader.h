@@ -34,10 +34,11 @@ size_t frames_reader_walk_carefully(struct frames_place *out, size_t room);
 bool frames_reader_resolve(const struct frames_place *place, struct frames_site *site);
 bool frames_reader_resolve_carefully(const struct frames_place *place, struct frames_site *site);
 
-/* A key for caches: the same only for the same instruction of the same code. A code object may die and another one take
- * its place in memory; the key is then another. (Up to 3.11 two pieces of generated code that share first line, names
- * and size are told apart by the first 32 and the last 8 bytes of their line tables.) */
-uint64_t frames_reader_key(const struct frames_place *place);
+/* A key for caches: the same only for the same instructions of the same code, in the same order. A code object may die and
+ * another one take its place in memory; the key is then another. (Up to 3.11 two pieces of generated code that share first
+ * line, names and size are told apart by the first 32 and the last 8 bytes of their line tables.) The same stack may get
+ * two keys in its life. */
+uint64_t frames_reader_key(const struct frames_place *places, size_t count);
 
 /* The number that tells code objects apart, from 3.12 on. */
 uint32_t frames_reader_version_carefully(const struct frames_place *place);

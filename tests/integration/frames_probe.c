@@ -23,6 +23,7 @@ EXPORT int probe_text(uint32_t stack, char *out, size_t room);
 EXPORT uint32_t probe_call(uint32_t (*function)(void));
 EXPORT uint32_t probe_bare_thread(void);
 EXPORT int probe_many(int count, int depth);
+EXPORT void probe_sample_many(int count, uint64_t size);
 EXPORT void probe_forever(void);
 EXPORT PyObject *probe_subinterpreter(const char *source);
 
@@ -97,6 +98,11 @@ int probe_many(int count, int depth) {
         wrong += stack != first || frames_of(stack, frames, FRAMES_MAX) != (size_t)depth;
     }
     return wrong;
+}
+
+void probe_sample_many(int count, uint64_t size) {
+    for (int i = 0; i < count; i++)
+        frames_sample(size);
 }
 
 /* Until the process is gone. */
