@@ -2,8 +2,12 @@
  * allocates, PyDLL with the GIL held. */
 #include "config.h"
 #include "python/frames.h"
+#include "python/frames_layout.h"
+#include "python/frames_reader.h"
+#include "python/frames_test.h"
 #include "python/python_api.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -25,6 +29,7 @@ EXPORT uint32_t probe_bare_thread(void);
 EXPORT int probe_many(int count, int depth);
 EXPORT void probe_sample_many(int count, uint64_t size);
 EXPORT void probe_forever(void);
+EXPORT int probe_wrong_layouts(char *accepted, size_t room);
 EXPORT PyObject *probe_subinterpreter(const char *source);
 
 int probe_start(void) {
@@ -109,6 +114,42 @@ void probe_sample_many(int count, uint64_t size) {
 void probe_forever(void) {
     for (;;)
         frames_capture();
+}
+
+/* Runs the self-test with every member of the layout moved by every distance up to 5 words. Writes the members that it did
+ * not notice, and returns how many tests there were. */
+int probe_wrong_layouts(char *accepted, size_t room) {
+#define MEMBER(name)                                                                                         \
+    { #name, offsetof(struct frames_layout, name) }
+    static const struct {
+        const char *name;
+        size_t offset;
+    } members[] = {
+        MEMBER(thread_cframe), MEMBER(thread_frame),         MEMBER(thread_id),     MEMBER(frame_previous),
+        MEMBER(frame_code),    MEMBER(frame_instruction),    MEMBER(frame_owner),   MEMBER(code_filename),
+        MEMBER(code_name),     MEMBER(code_lines),           MEMBER(code_bytecode), MEMBER(code_first_line),
+        MEMBER(bytes_value),   MEMBER(code_first_traceable), MEMBER(text_ascii),    MEMBER(text_compact),
+    };
+    struct frames_layout right, moved;
+    PyObject *type = PyObject_Type(Py_CompileString("", "", Py_file_input));
+    int tests = 0;
+    char why[256];
+    accepted[0] = '\0';
+    frames_layout_choose(&right, python_minor, dlsym(RTLD_DEFAULT, "_PyRuntime"));
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+        for (int distance = -40; distance <= 40; distance += distance > -9 && distance < 8 ? 1 : 8) {
+            moved = right;
+            uint16_t *member = (uint16_t *)((char *)&moved + members[i].offset);
+            if (distance == 0 || *member + distance < 0) continue;
+            *member = (uint16_t)(*member + distance);
+            frames_reader_init(&moved, type);
+            tests++;
+            size_t used = strlen(accepted);
+            if (frames_test_run(why, sizeof why))
+                snprintf(accepted + used, room - used, "%s %+d\n", members[i].name, distance);
+        }
+    frames_reader_init(&right, type);
+    return tests;
 }
 
 static PyObject *capture_method(PyObject *self, PyObject *unused) {

@@ -349,25 +349,6 @@ def subinterpreters_have_no_stacks():
     settled(2)
 
 
-@scenario
-def greenlets():
-    try:
-        import greenlet
-    except ImportError:
-        return
-
-    def inner(depth):
-        nested(depth)
-        greenlet.getcurrent().parent.switch()
-        nested(depth)
-
-    both = [greenlet.greenlet(inner) for _ in range(2)]
-    for _ in range(2):
-        for one in both:
-            one.switch(3)
-    settled(8)
-
-
 # ---- samples and texts
 
 
