@@ -13,6 +13,7 @@
 #include "identity.h"
 #include "python/bootstrap.h"
 #include "python/discovery.h"
+#include "python/frames.h"
 #include "python/shim_abi.h"
 #include "resolve.h"
 #include "trace/ids.h"
@@ -62,6 +63,7 @@ void preload_before_end(void) {
 /* Only notes; the work is done when the child runs a workflow itself. Most children exec something else instead. */
 static void forked(void) {
     executor_forked();
+    frames_forked();
     span_disconnect();
     exporter_forked();
 }

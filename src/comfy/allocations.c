@@ -6,6 +6,7 @@
 #include "cuda/oom.h"
 #include "cuda/owners.h"
 #include "cuda/usage.h"
+#include "python/frames.h"
 #include "trace/span.h"
 
 #include <inttypes.h>
@@ -28,6 +29,9 @@ static json_t *group_object(const struct oom_group *group) {
         json_object_set_new(object, "node_id", json_string(group->id));
         json_object_set_new(object, "class_type", json_string(group->class_type));
     }
+    char stack[STACK_SIZE];
+    if (group->stack && frames_text(group->stack, stack, sizeof stack))
+        json_object_set_new(object, "stack", json_string(stack));
     return object;
 }
 
@@ -81,12 +85,13 @@ static void keep_if_large(const struct ledger_entry *entry, void *context) {
 
 /* "123.4 MB on GPU 0 by KSampler (node 3): sample.py:12 sample, ..." */
 static size_t describe(const struct ledger_entry *entry, char *out, size_t room) {
-    char owner[160] = "";
+    char owner[160] = "", stack[STACK_SIZE] = "";
     if (*owners_class_type(entry->owner))
         snprintf(owner, sizeof owner, " by %s (node %s)", owners_class_type(entry->owner),
                  owners_id(entry->owner));
-    int size =
-        snprintf(out, room, "%.1f MB on GPU %u%s", (double)entry->size / megabyte, entry->device, owner);
+    bool traced = entry->stack && frames_text(entry->stack, stack, sizeof stack);
+    int size = snprintf(out, room, "%.1f MB on GPU %u%s%s%s", (double)entry->size / megabyte, entry->device,
+                        owner, traced ? ": " : "", stack);
     return size < 0 ? 0 : (size_t)size < room ? (size_t)size : room - 1;
 }
 

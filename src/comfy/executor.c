@@ -7,6 +7,7 @@
 #include "comfy/generations.h"
 #include "comfy/graph.h"
 #include "comfy/job.h"
+#include "comfy/memory.h"
 #include "comfy/queue.h"
 #include "comfy/workflow.h"
 #include "config.h"
@@ -512,6 +513,7 @@ void executor_module_found(PyObject *module) {
     Py_DecRef(match.prompt_function);
     Py_DecRef(match.node_function);
     if (watching) {
+        memory_start();
         queue_watch(module);
         attribution_watch_tasks(module);
         say_instrumented(module, match.generation);

@@ -1,13 +1,16 @@
 #include "comfy/memory.h"
 
+#include "base/log.h"
 #include "comfy/allocations.h"
 #include "comfy/failure.h"
+#include "config.h"
 #include "cuda/devices.h"
 #include "cuda/ledger.h"
 #include "cuda/oom.h"
 #include "cuda/owners.h"
 #include "cuda/usage.h"
 #include "host/meminfo.h"
+#include "python/frames.h"
 #include "trace/span.h"
 
 #include <stdlib.h>
@@ -24,6 +27,16 @@ struct memory {
 
 /* Out-of-memories that c10 did not report: those of the cudaMallocAsync backend. */
 static uint64_t unreported_ooms;
+
+void memory_start(void) {
+    static bool started;
+    if (started || !config()->pytorch_memory) return;
+    started = true;
+    if (frames_start())
+        ledger_set_stack_source(frames_sample);
+    else
+        log_line("GPU allocations are tracked without Python stacks: %s", frames_failure());
+}
 
 static bool gpu_in_use(void) {
     return ledger_recording() && (usage_devices() || usage_pinned());

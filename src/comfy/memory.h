@@ -9,6 +9,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* A ComfyUI has been found, settings are read. With PYTORCH_MEMORY_TRACKING: allocations get their Python stacks from now on,
+ * or a log line says why not. */
+void memory_start(void);
+
 struct memory; /* of one node or workflow, from its beginning to its end */
 struct span;
 struct failure;

@@ -1,0 +1,247 @@
+"""What nodes do to GPU memory is on their spans, to the byte, under each of PyTorch's allocators. The GPU is the fake one of
+tests/fakes/cuda, PyTorch's allocators are its outline of them; tests/check_torch has the real ones."""
+
+import json
+
+import pytest
+from programs import HERE, LIBRARY, REPOSITORY, run
+from rig import pythons, session
+from rig.fake_cuda import FakeCuda
+
+pytestmark = pytest.mark.timeout(120)
+
+FAKES = REPOSITORY / "tests" / "fakes" / "comfyui"
+PYTHONS = pythons.find()
+ENDS = sorted({list(PYTHONS)[0], list(PYTHONS)[-1]})
+BACKENDS = {"native": "", "async": "backend:cudaMallocAsync", "expandable": "expandable_segments:True"}
+MIB = 1 << 20
+
+every_backend = pytest.mark.parametrize("backend", BACKENDS)
+
+
+class Gpu:
+    """A program with the library, an agent and a fake GPU."""
+
+    def __init__(self, folder, agent, version, generation, backend, **options):
+        self.agent, self.python, self.generation = agent, PYTHONS[version], generation
+        self.fake = FakeCuda(folder, **options)
+        self.environment = {
+            **self.fake.environment,
+            "PYTORCH_CUDA_ALLOC_CONF": BACKENDS[backend],
+            "PYTHONPATH": HERE,
+            "LD_PRELOAD": LIBRARY,
+            "DD_TRACE_AGENT_URL": agent.url,
+        }
+
+    def run(self, program, **variables):
+        """({job: what the allocator says at its end}, {job: trace}, standard error)."""
+        out, err = run(
+            [self.python, "-c", "from gpu_program import *\n" + program],
+            cwd=FAKES / self.generation,
+            **{**self.environment, **variables},
+        )
+        lines = [json.loads(line[7:]) for line in out.splitlines() if line.startswith("result ")]
+        spans = self.agent.take_spans()
+        return (
+            {line["job"]: line for line in lines},
+            {line["job"]: session.of_job(spans, line["job"]) for line in lines},
+            err,
+        )
+
+
+@pytest.fixture
+def gpu(agent, tmp_path):
+    return lambda *arguments, **options: Gpu(tmp_path, agent, *arguments, **options)
+
+
+def node(trace, node_id):
+    (span,) = [span for span in trace.nodes if span["meta"]["node.id"] == node_id]
+    return span
+
+
+def figures(span):
+    """The node's memory.vram_* and memory.pinned_* tags, by short name."""
+    return {
+        name.removeprefix("memory.vram_").removeprefix("memory."): value
+        for name, value in span["metrics"].items()
+        if name.startswith(("memory.vram_", "memory.pinned"))
+    }
+
+
+def segments(*sizes):
+    """What the native allocator has reserved for tensors of these sizes: one of each kind of segment is enough here."""
+    small = 2 * MIB if any(size <= MIB for size in sizes) else 0
+    middle = 20 * MIB if any(MIB < size < 10 * MIB for size in sizes) else 0
+    return small + middle + sum(size for size in sizes if size >= 10 * MIB)
+
+
+@every_backend
+@pytest.mark.parametrize("version", ENDS)
+@pytest.mark.parametrize("generation", ["r2", "r4", "x1", "a3"])
+def test_a_node_has_the_bytes_it_used(gpu, version, generation, backend):
+    program = """
+workflow("first",
+         n1=("Keep", {"size": 3 << 20, "device": 0}),
+         n2=("Use", {"value": ("1", 0), "sizes": [512, 4 << 20, 40 << 20]}),
+         n3=("Keep", {"size": 1024, "device": 0}),
+         n4=("Show", {"value": ("2", 0)}), n5=("Show", {"value": ("3", 0)}))
+workflow("second", n1=("Keep", {"size": 3 << 20, "device": 0}),
+         n2=("Use", {"value": ("1", 0), "sizes": [100 << 20]}), n4=("Show", {"value": ("2", 0)}))
+"""
+    said, traces, _ = gpu(version, generation, backend).run(program)
+    first = traces["first"]
+    keep, use, small = (figures(node(first, n)) for n in "123")
+    reserved = keep["reserved_bytes.after"], use["reserved_bytes.after"]
+    if backend == "async":
+        assert reserved[0] >= 3 * MIB and reserved[1] >= 47 * MIB  # the pool keeps what it once had
+    else:
+        assert reserved == (segments(3 * MIB), segments(512, 4 * MIB, 40 * MIB))
+    assert [keep[name] for name in ("delta_bytes", "peak_bytes", "alloc_count", "alloc_bytes")] == [
+        3 * MIB, 3 * MIB, 1, 3 * MIB]  # fmt: skip
+    assert [use[name] for name in ("delta_bytes", "peak_bytes", "alloc_count", "alloc_bytes")] == [
+        0, 47 * MIB + 512, 3, 44 * MIB + 512]  # fmt: skip
+    assert (use["allocated_bytes.before"], use["allocated_bytes.after"]) == (3 * MIB, 3 * MIB)
+    assert (small["delta_bytes"], small["alloc_count"], small["failed_allocs"]) == (1024, 1, 0)
+    mapped = segments(512, 4 * MIB, 40 * MIB) if backend == "expandable" else 0
+    assert (use["mapped_bytes.after"], use["pinned_bytes.after"]) == (mapped, 0)
+    root = first.root["metrics"]
+    assert root["memory.vram.peak_bytes"] == 47 * MIB + 512 + 1024 * (list(first.nodes)[0]["meta"]["node.id"] == "3")
+    assert root["memory.vram.delta_bytes"] == 3 * MIB + 1024 == said["first"]["allocated"][0]
+    assert (root["memory.vram.alloc_count"], root["memory.vram.alloc_bytes"]) == (5, 47 * MIB + 1536)
+    assert (root["memory.vram.failed_allocs"], root["gpu.count"]) == (0, 1)
+    assert first.root["meta"]["gpu.uuid"].startswith("GPU-") and "Fake" in first.root["meta"]["gpu.name"]
+    assert root["gpu.memory.total_bytes"] == 8 << 30
+    assert root["gpu.memory.used_bytes"] >= said["first"]["reserved"][0] - 1
+
+    second = traces["second"]  # node 1 comes from the cache, node 3 is no part of it any more
+    assert figures(node(second, "2"))["alloc_bytes"] == 100 * MIB
+    assert second.root["metrics"]["memory.vram.alloc_count"] == 1
+
+
+@every_backend
+@pytest.mark.parametrize("version", ENDS)
+@pytest.mark.parametrize("generation", ["r4", "a3"])
+def test_out_of_memory(gpu, version, generation, backend):
+    program = """
+workflow("first", n1=("Keep", {"size": 200 << 20, "device": 0}),
+         n2=("Exhaust", {"value": ("1", 0), "size": 100 << 20}), n3=("Show", {"value": ("2", 0)}))
+workflow("second", n1=("Keep", {"size": 200 << 20, "device": 0}),
+         n2=("Use", {"value": ("1", 0), "sizes": [100 << 20]}), n3=("Show", {"value": ("2", 0)}))
+"""
+    said, traces, _ = gpu(version, generation, backend, memory="1G").run(program)
+    span, root = node(traces["first"], "2"), traces["first"].root
+    for failed in (span, root):
+        assert failed["meta"]["error.type"] == "OutOfMemoryError"
+        metrics = failed["metrics"]
+        assert metrics["oom.requested_bytes"] == 100 * MIB
+        assert (metrics["oom.device"], metrics["oom.total_bytes"]) == (0, 1 << 30)
+        assert metrics["oom.allocated_bytes"] == metrics["oom.reserved_bytes"] == 1000 * MIB
+        assert metrics["oom.free_bytes"] == 24 * MIB
+        owners = [(group["class_type"], group["node_id"], group["size"], group["count"])
+                  for group in json.loads(failed["meta"]["oom.top_allocations"])]  # fmt: skip
+        assert owners == [("Exhaust", "2", 100 * MIB, 8), ("Keep", "1", 200 * MIB, 1)]
+    assert figures(span)["peak_bytes"] == 1000 * MIB
+    assert figures(span)["allocated_bytes.after"] == 200 * MIB  # after the clean-up
+    assert figures(span)["failed_allocs"] == (1 if backend == "async" else 2)  # PyTorch tries again
+    second = node(traces["second"], "2")
+    assert second["meta"]["node.result"] == "SUCCESS" and "oom.requested_bytes" not in second["metrics"]
+    assert "oom.requested_bytes" not in traces["second"].root["metrics"]
+
+
+@every_backend
+def test_a_failure_that_the_node_handles_is_no_out_of_memory(gpu, backend):
+    program = """
+workflow("job", n1=("Number", {"value": 1}), n2=("Recover", {"value": ("1", 0), "size": 2 << 30}),
+         n3=("Show", {"value": ("2", 0)}))
+"""
+    _, traces, _ = gpu(ENDS[-1], "a3", backend, memory="1G").run(program)
+    span, root = node(traces["job"], "2"), traces["job"].root
+    assert span["error"] == root["error"] == 0
+    assert not [name for name in {**span["metrics"], **root["metrics"]} if name.startswith("oom.")]
+    assert figures(span)["failed_allocs"] == root["metrics"]["memory.vram.failed_allocs"] >= 1
+    assert figures(span)["alloc_bytes"] == MIB
+
+
+@pytest.mark.parametrize("version", ENDS)
+@pytest.mark.parametrize("generation", ["r4", "a3"])
+def test_another_threads_allocations_are_the_nodes(gpu, version, generation):
+    program = """
+workflow("job", n1=("Number", {"value": 1}), n2=("OnThread", {"value": ("1", 0), "size": 5 << 20}),
+         n3=("Show", {"value": ("2", 0)}))
+"""
+    _, traces, _ = gpu(version, generation, "async").run(program)
+    assert figures(node(traces["job"], "2"))["alloc_bytes"] == 5 * MIB
+    assert traces["job"].root["metrics"]["memory.vram.alloc_bytes"] == 5 * MIB
+
+
+@pytest.mark.parametrize("version", PYTHONS)
+def test_overlapping_async_nodes(gpu, version):
+    """Told apart where sys.monitoring is; the workflow's elsewhere."""
+    program = """
+workflow("job", n1=("Number", {"value": 1}),
+         n2=("AsyncUse", {"value": ("1", 0), "size": 1 << 20, "count": 3}),
+         n3=("AsyncUse", {"value": ("1", 0), "size": 16 << 20, "count": 5}),
+         n4=("Show", {"value": ("2", 0)}), n5=("Show", {"value": ("3", 0)}))
+"""
+    _, traces, _ = gpu(version, "a3", "async").run(program)
+    both = [figures(node(traces["job"], n)) for n in "23"]
+    root = traces["job"].root["metrics"]
+    assert (root["memory.vram.alloc_count"], root["memory.vram.alloc_bytes"]) == (8, 83 * MIB)
+    counts = [(each["alloc_count"], each["alloc_bytes"]) for each in both]
+    if version in ("3.9", "3.10", "3.11"):
+        assert all(count <= whole for count, whole in zip(counts, [(3, 3 * MIB), (5, 80 * MIB)]))
+    else:
+        assert counts == [(3, 3 * MIB), (5, 80 * MIB)]
+
+
+def test_several_gpus(gpu):
+    program = """
+workflow("job", n1=("Keep", {"size": 3 << 20, "device": 0}), n2=("Keep", {"size": 5 << 20, "device": 1}),
+         n3=("Use", {"value": ("1", 0), "sizes": [7 << 20]}),
+         n4=("Show", {"value": ("3", 0)}), n5=("Show", {"value": ("2", 0)}))
+"""
+    _, traces, _ = gpu(ENDS[-1], "a3", "async", devices=2).run(program)
+    root = traces["job"].root
+    assert root["metrics"]["gpu.count"] == 2
+    assert root["metrics"]["memory.vram.delta_bytes"] == 8 * MIB
+    assert [root["metrics"][f"memory.vram.delta_bytes.gpu{n}"] for n in (0, 1)] == [3 * MIB, 5 * MIB]
+    assert [root["metrics"][f"memory.vram.alloc_count.gpu{n}"] for n in (0, 1)] == [2, 1]
+    assert [root["metrics"][f"memory.vram.peak_bytes.gpu{n}"] for n in (0, 1)] == [10 * MIB, 5 * MIB]
+    assert root["meta"]["gpu.uuid.gpu0"] == root["meta"]["gpu.uuid"] != root["meta"]["gpu.uuid.gpu1"]
+
+
+@every_backend
+@pytest.mark.parametrize("version", ENDS)
+def test_allocation_tracking(gpu, version, backend):
+    program = """
+def load():
+    return Tensor(30 << 20)
+
+class Load(nodes.Node):
+    def run(self):
+        return (load(),)
+
+nodes.NODE_CLASS_MAPPINGS["Load"] = Load
+workflow("job", n1=("Load", {}), n2=("Use", {"value": ("1", 0), "sizes": [1 << 20]}), n3=("Show", {"value": ("2", 0)}))
+"""
+    said, traces, err = gpu(version, "a3", backend).run(program, PYTORCH_MEMORY_TRACKING="true")
+    root = traces["job"].root
+    metrics = root["metrics"]
+    assert metrics["memory.pytorch.allocated_bytes.after"] == said["job"]["allocated"][0] == 30 * MIB
+    assert metrics["memory.pytorch.reserved_bytes.after"] == said["job"]["reserved"][0]
+    assert metrics["memory.pytorch.num_ooms.after"] == 0
+    assert metrics["memory.pytorch.largest_mb.after"] == metrics["memory.pytorch.cuda_mb.after"] == 30
+    assert metrics["memory.pytorch.num_cuda_allocations.after"] == 1
+    info = root["meta"]["memory.pytorch.largest_info.after"]
+    assert info.startswith("30.0 MB on GPU 0 by Load (node 1): ")
+    assert "load" in info and "run" in info
+    assert "GPU allocation 1 of 1: 30.0 MB on GPU 0 by Load (node 1)" in err
+
+
+def test_without_a_gpu_there_are_no_gpu_tags(gpu):
+    program = """
+workflow("job", n1=("Number", {"value": 1}), n2=("Show", {"value": ("1", 0)}))
+"""
+    _, traces, _ = gpu(ENDS[-1], "a3", "native").run(program)
+    for span in [traces["job"].root, *traces["job"].nodes]:
+        assert not [name for name in span["metrics"] if "vram" in name or name.startswith("gpu.")]
