@@ -64,6 +64,7 @@ void allocations_oom_tags(struct span *span, const struct oom_picture *picture) 
     number(span, TAG_OOM_FREE, picture->free);
     number(span, TAG_OOM_TOTAL, picture->total);
     top_allocations(span, picture);
+    number(span, TAG_OOM_EVENT, picture->time_ns);
 }
 
 /* ---- the largest now ---- */

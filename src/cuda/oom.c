@@ -1,5 +1,6 @@
 #include "cuda/oom.h"
 
+#include "base/clock.h"
 #include "base/spin.h"
 #include "cuda/ledger.h"
 #include "cuda/owners.h"
@@ -72,6 +73,7 @@ static void take_picture(const struct oom_picture *known) {
     spin_lock(&lock);
     struct oom_picture *picture = &pictures[(serial + 1) % PICTURES];
     *picture = *known;
+    picture->time_ns = clock_wall_ns();
     picture->free = picture->total = OOM_UNKNOWN;
     /* c10 reports after it has asked. */
     if (known->reported && told.after == serial && told.device == known->device) {

@@ -23,7 +23,8 @@ struct oom_group {
 };
 
 struct oom_picture {
-    uint64_t serial; /* grows from picture to picture of the process */
+    uint64_t time_ns; /* since the Unix epoch */
+    uint64_t serial;  /* grows from picture to picture of the process */
     uint32_t owner;
     uint8_t device;
     bool reported;                           /* by c10, not only by a failed call */

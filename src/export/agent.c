@@ -21,7 +21,7 @@ struct agent {
     struct container container;
     char rates_version
         [128]; /* of the last rates received; sent back, so that unchanged ones are not repeated */
-    bool takes_snapshots;
+    bool takes_snapshots, takes_events;
     /* what was said */
     int last_error, last_status; /* of the last failure: -errno, or an HTTP status */
     uint64_t said_at_ns;
@@ -60,6 +60,10 @@ void agent_forked(struct agent *agent) {
 
 bool agent_takes_snapshots(const struct agent *agent) {
     return agent->takes_snapshots;
+}
+
+bool agent_takes_events(const struct agent *agent) {
+    return agent->takes_events;
 }
 
 /* ---- requests ---- */
@@ -145,6 +149,7 @@ enum agent_answer agent_ask_info(struct agent *agent) {
     json_t *info =
         answer == AGENT_ACCEPTED && is_shallow(body) ? json_loadb(body->data, body->size, 0, NULL) : NULL;
     agent->takes_snapshots = json_is_true(json_object_get(info, "long_running_spans"));
+    agent->takes_events = json_is_true(json_object_get(info, "span_events"));
     json_decref(info);
     return answer;
 }

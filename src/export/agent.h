@@ -35,6 +35,7 @@ enum agent_answer agent_ask_info(struct agent *agent);
 
 /* Whether it wants snapshots of long-running spans, as far as agent_ask_info has learned. */
 bool agent_takes_snapshots(const struct agent *agent);
+bool agent_takes_events(const struct agent *agent);
 
 /* What the operator hears: one line when a time without success begins to matter (at once when the agent cannot be
  * reached, at the third attempt when it is busy; at most one a minute), one when it is over. */

@@ -23,6 +23,7 @@ struct encoding {
     size_t resource_size;
     struct propagated propagated[PROPAGATED_MAX];
     size_t propagated_count;
+    uint64_t event_ns; /* when the span event was; 0: none */
     char decision_maker[8], trace_id_high[17], kept_rate[16];
 };
 
@@ -66,6 +67,10 @@ static void take_entries(struct v04_identity *id, struct encoding *e, const stru
         enum v04_role role = id->keys[tag.key].role;
         if (role == ROLE_TAG) {
             v04_identity_entry(id, &tag, value);
+        } else if (role == ROLE_EVENT && tag.type == FLIGHT_NUMBER) {
+            double time;
+            memcpy(&time, value, sizeof time);
+            e->event_ns = id->events && time > 0 && time < 1.8e19 ? (uint64_t)time : 0;
         } else if (tag.type != FLIGHT_TEXT) {
             continue;
         } else if (role == ROLE_RESOURCE) {
@@ -163,6 +168,39 @@ static void pack_metrics(struct writer *w, const struct v04_identity *id, size_t
         if (id->values[i].is_number) v04_value_pack(w, id, &id->values[i]);
 }
 
+/* An attribute of an event: what the tag is, with its type. */
+static void pack_attribute(struct writer *w, const struct v04_identity *id, const struct v04_value *value) {
+    enum { STRING = 0, INTEGER = 2 };
+    writer_put(w, id->keys[value->key].packed, id->keys[value->key].packed_size);
+    pack_map(w, 2);
+    pack_literal(w, "type");
+    pack_int32(w, value->is_number ? INTEGER : STRING);
+    pack_literal(w, value->is_number ? "int_value" : "string_value");
+    if (value->is_number)
+        pack_int64(w, value->number < 9e18 ? (int64_t)value->number : INT64_MAX);
+    else
+        pack_text(w, value->text, value->size, VALUE_LIMIT);
+}
+
+enum { EVENT_ROOM = 100, ATTRIBUTE_ROOM = 40 }; /* without names and values */
+
+static void pack_event(struct writer *w, const struct v04_identity *id, uint64_t time_ns) {
+    size_t count = 0;
+    for (size_t i = 0; i < id->value_count; i++)
+        count += id->keys[id->values[i].key].in_event;
+    pack_literal(w, "span_events");
+    pack_array(w, 1);
+    pack_map(w, 3);
+    pack_literal(w, "name");
+    pack_literal(w, "out_of_memory");
+    pack_literal(w, "time_unix_nano");
+    pack_uint64(w, time_ns);
+    pack_literal(w, "attributes");
+    pack_map(w, count);
+    for (size_t i = 0; i < id->value_count; i++)
+        if (id->keys[id->values[i].key].in_event) pack_attribute(w, id, &id->values[i]);
+}
+
 static void pack_span(struct buf *out, const struct v04_identity *id, const struct encoding *e,
                       const struct v04_span *s) {
     const struct flight_span *span = s->span;
@@ -175,13 +213,18 @@ static void pack_span(struct buf *out, const struct v04_identity *id, const stru
     for (size_t i = 0; i < id->value_count; i++) {
         room += v04_value_room(id, &id->values[i]);
         text_count += !id->values[i].is_number;
+        if (e->event_ns && id->keys[id->values[i].key].in_event)
+            room += v04_value_room(id, &id->values[i]) + ATTRIBUTE_ROOM;
     }
+    if (e->event_ns) room += EVENT_ROOM;
     for (size_t i = 0; i < e->propagated_count; i++)
         room += 2 * HEADER_ROOM + e->propagated[i].name_size +
                 text_room(e->propagated[i].value_size, VALUE_LIMIT);
     struct writer w = writer_begin(out, room);
     if (!w.at) return;
+    char *map = w.at;
     writer_put(&w, fields->data, fields->size);
+    if (e->event_ns) ++*map; /* one field more than the short map's first byte says */
     if (e->resource_size)
         pack_text(&w, e->resource, e->resource_size, RESOURCE_LIMIT);
     else
@@ -200,6 +243,7 @@ static void pack_span(struct buf *out, const struct v04_identity *id, const stru
     pack_int32(&w, span->error != 0);
     pack_meta(&w, id, e, text_count);
     pack_metrics(&w, id, id->value_count - text_count);
+    if (e->event_ns) pack_event(&w, id, e->event_ns);
     writer_end(&w, out);
 }
 
@@ -208,6 +252,7 @@ static void encode_span(struct buf *out, struct v04_identity *id, const struct v
     struct encoding e;
     e.resource = NULL;
     e.resource_size = e.propagated_count = 0;
+    e.event_ns = 0;
     take_entries(id, &e, s, is_first);
     if (s->partial_version)
         v04_identity_number(id, v04_identity_own(id, OWN_PARTIAL_VERSION), (double)s->partial_version);

@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "comfydd/flight.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,6 +30,9 @@ struct v04_identity;
 struct v04_identity *v04_identity_create(const void *entries, size_t size, const char *const *names,
                                          size_t name_count);
 void v04_identity_destroy(struct v04_identity *identity);
+
+/* Whether the agent takes span events (/info says so); not, at first. */
+void v04_identity_take_events(struct v04_identity *identity, bool taken);
 
 /* Appends the array header for `chunks` chunks. */
 void v04_begin(struct buf *out, uint32_t chunks);

@@ -227,6 +227,7 @@ enum sender_result sender_send(struct sender *s, bool everything) {
 
 static void ask_info(struct sender *s) {
     note_answer(s, agent_ask_info(s->agent));
+    v04_identity_take_events(s->identity, agent_takes_events(s->agent));
     s->wants_info = false;
 }
 

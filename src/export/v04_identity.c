@@ -29,6 +29,7 @@ static enum v04_role role_of(const char *name) {
     } fields[] = {
         {"<resource>", ROLE_RESOURCE}, {"<origin>", ROLE_ORIGIN}, {"<propagated>", ROLE_PROPAGATED},
         {"<user tag>", ROLE_USER_TAG}, {"service", ROLE_SERVICE}, {"_dd.hostname", ROLE_HOSTNAME},
+        {"<event oom>", ROLE_EVENT},
     };
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         if (!strcmp(name, fields[i].name)) return fields[i].role;
@@ -52,7 +53,11 @@ static bool key_add(struct v04_identity *id, const char *name, size_t size, enum
     writer_end(&w, &packed);
     uint32_t index = (uint32_t)id->key_count;
     uint32_t same = role == ROLE_TAG ? v04_identity_find(id, packed.data, packed.size) : index;
-    id->keys[index] = (struct v04_key){packed.data, (uint32_t)packed.size, same, role, false};
+    id->keys[index] = (struct v04_key){.packed = packed.data,
+                                       .packed_size = (uint32_t)packed.size,
+                                       .same = same,
+                                       .role = role,
+                                       .in_event = size > 4 && memcmp(name, "oom.", 4) == 0};
     id->key_count++;
     return true;
 }
@@ -210,4 +215,8 @@ void v04_identity_destroy(struct v04_identity *id) {
     buf_finish(&id->node_fields);
     buf_finish(&id->hostname);
     free(id);
+}
+
+void v04_identity_take_events(struct v04_identity *id, bool taken) {
+    id->events = taken;
 }

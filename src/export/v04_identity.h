@@ -28,6 +28,7 @@ enum v04_role {
     ROLE_ORIGIN,     /* sent under another name, on a chunk's first span */
     ROLE_HOSTNAME,   /* of the identity, sent on a chunk's first span */
     ROLE_PROPAGATED, /* brings its own name; for a chunk's first span */
+    ROLE_EVENT,      /* the time of a span event */
     ROLE_USER_TAG,   /* brings its own name; of the identity */
     ROLE_UNKNOWN,    /* a span field of a newer version: not sent */
 };
@@ -37,7 +38,8 @@ struct v04_key {
     uint32_t packed_size;
     uint32_t same; /* the first key with this name: a name appears once in a map */
     enum v04_role role;
-    bool shared; /* the identity has a value for it */
+    bool shared;   /* the identity has a value for it */
+    bool in_event; /* an attribute of the span event, too */
 };
 
 /* Tags that the encoder makes; their keys follow those of the name table. */
@@ -89,6 +91,7 @@ struct v04_identity {
     size_t value_count;
     uint32_t *places; /* owned; by key: 1 + index in values, 0 when not set */
     bool overrides;   /* a shared tag is among them */
+    bool events;      /* the agent takes span events */
 };
 
 /* The key of a tag that the encoder makes. */

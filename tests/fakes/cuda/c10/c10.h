@@ -14,10 +14,10 @@ struct c10_device {
 
 /* ---- libc10.so ---- */
 
-void c10_report(void *pointer, int64_t size, size_t allocated, size_t reserved, struct c10_device device)
-    __asm__("_ZN3c1027reportMemoryUsageToProfilerEPvlmmNS_6DeviceE");
-void c10_report_oom(int64_t requested, size_t allocated, size_t reserved, struct c10_device device)
-    __asm__("_ZN3c1027reportOutOfMemoryToProfilerElmmNS_6DeviceE");
+void c10_report(void *pointer, int64_t size, size_t allocated, size_t reserved,
+                struct c10_device device) __asm__("_ZN3c1027reportMemoryUsageToProfilerEPvlmmNS_6DeviceE");
+void c10_report_oom(int64_t requested, size_t allocated, size_t reserved,
+                    struct c10_device device) __asm__("_ZN3c1027reportOutOfMemoryToProfilerElmmNS_6DeviceE");
 
 /* How often they have arrived here. */
 unsigned long c10_reports_seen(void), c10_ooms_seen(void);

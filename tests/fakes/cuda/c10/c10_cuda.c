@@ -135,7 +135,8 @@ static void drop_unused(void) {
 /* ---- blocks ---- */
 
 static void report(const struct block *block, int device, int64_t size) {
-    c10_report(block->address, size, allocated[device], reserved[device], (struct c10_device){1, (int8_t)device});
+    c10_report(block->address, size, allocated[device], reserved[device],
+               (struct c10_device){1, (int8_t)device});
 }
 
 static struct block *cut(struct segment *segment, size_t size) {
@@ -143,7 +144,8 @@ static struct block *cut(struct segment *segment, size_t size) {
         if (block->used || block->size < size) continue;
         if (block->size > size) {
             struct block *rest = calloc(1, sizeof *rest);
-            *rest = (struct block){.next = block->next, .address = block->address + size, .size = block->size - size};
+            *rest = (struct block){
+                .next = block->next, .address = block->address + size, .size = block->size - size};
             block->next = rest;
             block->size = size;
         }
@@ -185,7 +187,8 @@ static void *allocate_block(int device, size_t size) {
     if (!block) {
         size_t free_bytes, total;
         cudaMemGetInfo(&free_bytes, &total);
-        c10_report_oom((int64_t)size, allocated[device], reserved[device], (struct c10_device){1, (int8_t)device});
+        c10_report_oom((int64_t)size, allocated[device], reserved[device],
+                       (struct c10_device){1, (int8_t)device});
         return NULL;
     }
     allocated[device] += block->size;
