@@ -9,7 +9,6 @@
 static void plain(void) {
     void *first, *second, *again;
     size_t available, total;
-
     MUST_GIVE(0, cudaMalloc(&first, 1000));
     MUST(books_of(0).live[FAKE_GPU_PLAIN] == 1024 && books_of(0).count[FAKE_GPU_PLAIN] == 1);
     MUST_GIVE(0, cudaMalloc(&second, 3 * MIB));
@@ -29,7 +28,6 @@ static void plain(void) {
 
 static void out_of_memory(void) {
     void *all, *more;
-
     MUST_GIVE(0, cudaMalloc(&all, 64 * MIB - 512));
     MUST_GIVE(cudaErrorMemoryAllocation, cudaMalloc(&more, 513));
     MUST_GIVE(cudaErrorMemoryAllocation, cudaPeekAtLastError()); /* it sticks */
@@ -142,7 +140,6 @@ static void bulk(void) {
     CUcontext context;
     CUdeviceptr address;
     void *pointer;
-
     MUST_GIVE(0, cuCtxCreate_v4(&context, NULL, 0, 0));
     for (int i = 0; i < 1000; i++)
         MUST_GIVE(0, cuMemAlloc(&address, 4096));
@@ -158,7 +155,6 @@ static void bulk(void) {
 
 int main(void) {
     CUdeviceptr address;
-
     MUST_GIVE(CUDA_ERROR_NOT_INITIALIZED, cuMemAlloc(&address, 512));
     MUST_GIVE(0, cuInit(0));
     MUST_GIVE(CUDA_ERROR_INVALID_CONTEXT, cuMemAlloc(&address, 512));

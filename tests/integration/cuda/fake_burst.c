@@ -5,7 +5,6 @@
 
 int main(void) {
     void *pointer;
-
     printf("%d\n", cudaMalloc(&pointer, 512));
     return 0;
 }

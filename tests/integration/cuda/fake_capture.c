@@ -9,7 +9,6 @@ static cudaStream_t stream;
 static cudaError_t allocate(void) {
     void *pointer;
     cudaError_t error = cudaMalloc(&pointer, 512);
-
     return error ? error : cudaFree(pointer);
 }
 
@@ -19,7 +18,6 @@ static cudaError_t ask_for_memory(void) {
 
 static void *elsewhere(void *call) {
     cudaError_t (*function)(void) = (cudaError_t(*)(void))call;
-
     return (void *)(size_t)function();
 }
 
@@ -34,7 +32,6 @@ static cudaError_t on_another_thread(cudaError_t (*call)(void)) {
 
 static void begin(enum cudaStreamCaptureMode mode) {
     enum cudaStreamCaptureStatus status;
-
     MUST_GIVE(0, cudaStreamBeginCapture(stream, mode));
     MUST_GIVE(0, cudaStreamIsCapturing(stream, &status));
     MUST(status == cudaStreamCaptureStatusActive);
@@ -55,7 +52,6 @@ int main(void) {
     enum cudaStreamCaptureMode relaxed = cudaStreamCaptureModeRelaxed;
     void *pointer;
     int device;
-
     MUST_GIVE(0, cudaStreamCreate(&stream));
 
     begin(cudaStreamCaptureModeGlobal); /* harmless ones leave it alone */

@@ -21,7 +21,6 @@ static void print_uuid(CUuuid uuid) {
 int main(void) {
     int count = 0, current;
     unsigned all;
-
     MUST_GIVE(0, cudaGetDeviceCount(&count));
     for (int device = 0; device < count; device++) {
         CUuuid instance, whole;

@@ -6,7 +6,6 @@
 
 int main(void) {
     void *first, *second = NULL;
-
     MUST_GIVE(0, cudaMalloc(&first, 512)); /* after the first one ... */
     MUST_GIVE(cudaErrorDevicesUnavailable, cudaMalloc(&second, 512));
     MUST_GIVE(cudaErrorDevicesUnavailable, cudaMalloc(&second, 512)); /* ... two */

@@ -10,7 +10,6 @@ struct runtime {
 static struct runtime load(const char *library, const char *symbol_version) {
     void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
     struct runtime runtime;
-
     MUST(handle);
     runtime.version = (int (*)(int *))dlvsym(handle, "cudaRuntimeGetVersion", symbol_version);
     runtime.allocate = (int (*)(void **, size_t))dlvsym(handle, "cudaMalloc", symbol_version);

@@ -8,7 +8,6 @@
 
 static void *exported(const char *name) {
     void *found = dlsym(RTLD_DEFAULT, name);
-
     MUST(found);
     return found;
 }
@@ -16,7 +15,6 @@ static void *exported(const char *name) {
 static void must_be(const char *expected, const char *name, int version, cuuint64_t flags) {
     CUdriverProcAddressQueryResult status = CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;
     void *found = NULL;
-
     MUST_GIVE(0, cuGetProcAddress_v2(name, &found, version, flags, &status));
     MUST(found == exported(expected) && status == CU_GET_PROC_ADDRESS_SUCCESS);
     found = NULL;
@@ -27,7 +25,6 @@ static void must_be(const char *expected, const char *name, int version, cuuint6
 static void must_not_be(CUdriverProcAddressQueryResult expected, const char *name, int version) {
     CUdriverProcAddressQueryResult status = CU_GET_PROC_ADDRESS_SUCCESS;
     void *found = &status;
-
     MUST_GIVE(CUDA_ERROR_NOT_FOUND, cuGetProcAddress_v2(name, &found, version, 0, &status));
     MUST(!found && status == expected);
     MUST_GIVE(CUDA_ERROR_NOT_FOUND, cuGetProcAddress_v2(name, &found, version, 0, NULL));
@@ -35,7 +32,6 @@ static void must_not_be(CUdriverProcAddressQueryResult expected, const char *nam
 
 int main(int argc, char **argv) {
     int driver = argc > 1 ? atoi(argv[1]) : 13000, told = 0;
-
     MUST_GIVE(0, cuDriverGetVersion(&told));
     MUST(told == driver);
     must_be("cuMemAlloc", "cuMemAlloc", 2000, 0); /* with 32-bit sizes */

@@ -11,7 +11,6 @@ static _Atomic(void *) shared[SLOTS]; /* whoever takes it out frees it */
 
 static void *work(void *number) {
     unsigned seed = (unsigned)(size_t)number;
-
     for (int round = 0; round < ROUNDS; round++) {
         void *mine, *old;
         size_t size = 1 + (size_t)rand_r(&seed) % 100000;

@@ -28,7 +28,6 @@
 
 static inline struct fake_gpu_books books_of(int device) {
     struct fake_gpu_books books;
-
     MUST(fake_gpu_books(device, &books));
     return books;
 }

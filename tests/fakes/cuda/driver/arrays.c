@@ -24,7 +24,6 @@ static size_t at_least_one(size_t extent) {
 /* All levels, each half as wide, high and deep as the one before. */
 static size_t size_of(const CUDA_ARRAY3D_DESCRIPTOR *array, unsigned levels) {
     size_t bytes = 0, element = element_size(array->Format, array->NumChannels);
-
     for (unsigned level = 0; level < levels; level++)
         bytes += element * at_least_one(array->Width >> level) * at_least_one(array->Height >> level) *
                  at_least_one(array->Depth >> level);
@@ -35,7 +34,6 @@ static CUresult create(void **handle, const CUDA_ARRAY3D_DESCRIPTOR *array, unsi
     CUcontext context = contexts_current();
     uintptr_t address;
     CUresult error;
-
     if (!context) return CUDA_ERROR_INVALID_CONTEXT;
     if (!array->Width || !array->NumChannels) return CUDA_ERROR_INVALID_VALUE;
     error = (CUresult)memory_allocate(&address, size_of(array, levels), FAKE_GPU_ARRAY,
@@ -51,7 +49,6 @@ static CUresult destroy(void *handle) {
 
 static CUresult requirements(CUDA_ARRAY_MEMORY_REQUIREMENTS *out, const void *handle) {
     struct block block;
-
     if (!memory_block((uintptr_t)handle, &block)) return CUDA_ERROR_INVALID_HANDLE;
     *out = (CUDA_ARRAY_MEMORY_REQUIREMENTS){.size = block.size, .alignment = 512};
     return CUDA_SUCCESS;

@@ -10,7 +10,6 @@ static struct pool *pool_of(CUmemoryPool handle) {
 static CUresult from_pool(CUdeviceptr *out, size_t bytes, struct pool *pool) {
     uintptr_t address;
     CUresult error;
-
     if (!out) return CUDA_ERROR_INVALID_VALUE;
     error = (CUresult)pools_allocate(&address, bytes, pool);
     if (!error) *out = address;
@@ -19,7 +18,6 @@ static CUresult from_pool(CUdeviceptr *out, size_t bytes, struct pool *pool) {
 
 static CUresult allocate(CUdeviceptr *out, size_t bytes) {
     CUcontext context = contexts_current();
-
     if (!context) return CUDA_ERROR_INVALID_CONTEXT;
     return from_pool(out, bytes, pools_current(contexts_device(context)));
 }
@@ -52,7 +50,6 @@ CUresult cuMemFreeAsync_ptsz(CUdeviceptr address, CUstream stream) {
 
 static CUresult give_pool(CUmemoryPool *out, struct pool *(*which)(int), CUdevice device) {
     int physical = devices_physical(device);
-
     if (physical < 0) return CUDA_ERROR_INVALID_DEVICE;
     *out = (CUmemoryPool)which(physical);
     return CUDA_SUCCESS;
@@ -73,7 +70,6 @@ CUresult cuDeviceGetMemPool(CUmemoryPool *pool, CUdevice device) {
 CUresult cuDeviceSetMemPool(CUdevice device, CUmemoryPool pool) {
     int physical = devices_physical(device);
     CUresult error = CALL();
-
     if (error) return error;
     if (physical < 0) return CUDA_ERROR_INVALID_DEVICE;
     pools_set_current(physical, pool_of(pool));
@@ -91,7 +87,6 @@ CUresult cuMemGetMemPool(CUmemoryPool *pool, CUmemLocation *location, CUmemAlloc
 CUresult cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *properties) {
     int physical = devices_physical(at(&properties->location));
     CUresult error = CALL_UNSAFE();
-
     if (error) return error;
     if (physical < 0) return CUDA_ERROR_INVALID_DEVICE;
     *pool = (CUmemoryPool)pools_create(physical);
@@ -104,7 +99,6 @@ CUresult cuMemPoolDestroy(CUmemoryPool pool) {
 
 CUresult cuMemPoolTrimTo(CUmemoryPool pool, size_t keep) {
     CUresult error = CALL();
-
     if (!error) pools_trim(pool_of(pool), keep);
     return error;
 }
@@ -112,7 +106,6 @@ CUresult cuMemPoolTrimTo(CUmemoryPool pool, size_t keep) {
 CUresult cuMemPoolGetAttribute(CUmemoryPool pool, CUmemPool_attribute attribute, void *value) {
     struct pool_figures figures;
     CUresult error = CALL();
-
     if (error) return error;
     figures = pools_figures(pool_of(pool));
     switch (attribute) {
@@ -139,7 +132,6 @@ CUresult cuMemPoolGetAttribute(CUmemoryPool pool, CUmemPool_attribute attribute,
 
 CUresult cuMemPoolSetAttribute(CUmemoryPool pool, CUmemPool_attribute attribute, void *value) {
     CUresult error = CALL();
-
     if (error) return error;
     if (attribute == CU_MEMPOOL_ATTR_RELEASE_THRESHOLD)
         pools_set_threshold(pool_of(pool), *(cuuint64_t *)value);

@@ -36,7 +36,6 @@ CUdevice contexts_ordinal(CUcontext context) {
 CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {
     int physical = devices_physical(device);
     CUresult error = CALL();
-
     if (error) return error;
     if (physical < 0) return CUDA_ERROR_INVALID_DEVICE;
     primary[physical].ordinal = device;
@@ -49,7 +48,6 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {
 CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) {
     int physical = devices_physical(device);
     CUresult error = CALL();
-
     if (error) return error;
     if (physical < 0) return CUDA_ERROR_INVALID_DEVICE;
     if (!primary[physical].references) return CUDA_ERROR_INVALID_CONTEXT;
@@ -61,7 +59,6 @@ CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) {
 CUresult cuDevicePrimaryCtxReset_v2(CUdevice device) {
     int physical = devices_physical(device);
     CUresult error = CALL();
-
     if (error) return error;
     if (physical < 0) return CUDA_ERROR_INVALID_DEVICE;
     memory_free_all(&primary[physical], physical);
@@ -71,7 +68,6 @@ CUresult cuDevicePrimaryCtxReset_v2(CUdevice device) {
 CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned *flags, int *active) {
     int physical = devices_physical(device);
     CUresult error = CALL();
-
     if (error) return error;
     if (physical < 0) return CUDA_ERROR_INVALID_DEVICE;
     *flags = 0;
@@ -87,7 +83,6 @@ static CUresult push(CUcontext context) {
 
 static CUresult create(CUcontext *context, CUdevice device) {
     int physical = devices_physical(device);
-
     if (physical < 0) return CUDA_ERROR_INVALID_DEVICE;
     *context = calloc(1, sizeof **context);
     if (!*context) return CUDA_ERROR_OUT_OF_MEMORY;
@@ -111,7 +106,6 @@ CUresult cuCtxCreate_v4(CUcontext *context, CUctxCreateParams *parameters, unsig
 
 CUresult cuCtxDestroy_v2(CUcontext context) {
     CUresult error = CALL();
-
     if (error) return error;
     if (!context) return CUDA_ERROR_INVALID_CONTEXT;
     if (contexts_current() == context) depth--;
@@ -127,7 +121,6 @@ CUresult cuCtxGetCurrent(CUcontext *context) {
 
 CUresult cuCtxSetCurrent(CUcontext context) {
     CUresult error = CALL();
-
     if (error) return error;
     if (!context)
         depth = depth ? depth - 1 : 0;
@@ -142,7 +135,6 @@ CUresult cuCtxPushCurrent_v2(CUcontext context) {
 
 CUresult cuCtxPopCurrent_v2(CUcontext *context) {
     CUresult error = CALL();
-
     if (error) return error;
     if (!depth) return CUDA_ERROR_INVALID_CONTEXT;
     depth--;

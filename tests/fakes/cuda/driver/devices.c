@@ -14,7 +14,6 @@ void devices_read_visible(void) {
     const char *list = getenv("CUDA_VISIBLE_DEVICES");
     char name[64];
     int count = 0, length;
-
     if (visible_count >= 0) return;
     for (; !list && count < settings.devices; count++)
         visible[count] = count;
@@ -45,7 +44,6 @@ CUresult cuDeviceGetCount(int *count) {
 
 CUresult cuDeviceGet(CUdevice *device, int ordinal) {
     CUresult error = CALL();
-
     if (error) return error;
     if (devices_physical(ordinal) < 0) return CUDA_ERROR_INVALID_DEVICE;
     *device = ordinal;
@@ -54,7 +52,6 @@ CUresult cuDeviceGet(CUdevice *device, int ordinal) {
 
 CUresult cuDeviceGetName(char *name, int size, CUdevice device) {
     CUresult error = CALL();
-
     if (error) return error;
     if (devices_physical(device) < 0) return CUDA_ERROR_INVALID_DEVICE;
     snprintf(name, (size_t)size, "Fake CUDA Device%s", settings.mig ? " MIG 1g.10gb" : "");
@@ -79,7 +76,6 @@ CUresult cuDeviceGetUuid_v2(CUuuid *uuid, CUdevice device) {
 
 CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice device) {
     CUresult error = CALL();
-
     if (error) return error;
     if (devices_physical(device) < 0) return CUDA_ERROR_INVALID_DEVICE;
     *bytes = settings.memory;
@@ -88,7 +84,6 @@ CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice device) {
 
 CUresult cuDeviceGetPCIBusId(char *text, int size, CUdevice device) {
     CUresult error = CALL();
-
     if (error) return error;
     if (devices_physical(device) < 0) return CUDA_ERROR_INVALID_DEVICE;
     snprintf(text, (size_t)size, "0000:%02x:00.0", (unsigned)devices_physical(device) + 1);
@@ -98,7 +93,6 @@ CUresult cuDeviceGetPCIBusId(char *text, int size, CUdevice device) {
 CUresult cuDeviceGetByPCIBusId(CUdevice *device, const char *text) {
     unsigned domain, bus;
     CUresult error = CALL();
-
     if (error) return error;
     if (sscanf(text, "%x:%x", &domain, &bus) != 2) return CUDA_ERROR_INVALID_VALUE;
     for (int ordinal = 0; ordinal < devices_count_visible(); ordinal++) {
@@ -159,7 +153,6 @@ static const int attributes[CU_DEVICE_ATTRIBUTE_MAX] = {
 
 CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice device) {
     CUresult error = CALL();
-
     if (error) return error;
     if (devices_physical(device) < 0) return CUDA_ERROR_INVALID_DEVICE;
     if (attribute == CU_DEVICE_ATTRIBUTE_PCI_BUS_ID)
@@ -171,7 +164,6 @@ CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice
 
 CUresult cuDeviceCanAccessPeer(int *can, CUdevice device, CUdevice peer) {
     CUresult error = CALL();
-
     if (error) return error;
     if (devices_physical(device) < 0 || devices_physical(peer) < 0) return CUDA_ERROR_INVALID_DEVICE;
     *can = device != peer;

@@ -17,7 +17,6 @@ static CUresult allocate(CUdeviceptr *out, size_t bytes, enum fake_gpu_kind kind
     int device;
     CUresult error = here(&device, &context);
     uintptr_t address;
-
     if (error) return error;
     if (!out) return CUDA_ERROR_INVALID_VALUE;
     error = (CUresult)memory_allocate(&address, bytes, kind, device, context);
@@ -29,7 +28,6 @@ static CUresult map(void **out, size_t bytes, enum fake_gpu_kind kind) {
     CUcontext context;
     int device;
     CUresult error = here(&device, &context);
-
     if (error) return error;
     return (CUresult)memory_map(out, bytes, kind, kind == FAKE_GPU_PINNED ? FAKE_GPU_HOST : device, context);
 }
@@ -38,7 +36,6 @@ CUresult cuMemGetInfo_v2(size_t *available, size_t *total) {
     CUcontext context;
     int device;
     CUresult error = CALL_UNSAFE() ?: here(&device, &context);
-
     if (error) return error;
     if (available) *available = memory_free_bytes(device);
     if (total) *total = settings.memory;
@@ -51,7 +48,6 @@ CUresult cuMemAlloc_v2(CUdeviceptr *out, size_t bytes) {
 
 CUresult cuMemAllocPitch_v2(CUdeviceptr *out, size_t *pitch, size_t width, size_t height, unsigned element) {
     CUresult error = CALL_UNSAFE();
-
     if (error) return error;
     *pitch = addresses_round_up(width, ADDRESSES_UNIT);
     return allocate(out, *pitch * height, FAKE_GPU_PLAIN);
@@ -82,13 +78,11 @@ CUresult cuMemFreeHost(void *memory) {
 CUresult cuMemHostRegister_v2(void *memory, size_t bytes, unsigned flags) {
     CUcontext context;
     int device;
-
     return CALL_UNSAFE() ?: here(&device, &context) ?: (CUresult)memory_register(memory, bytes, context);
 }
 
 CUresult cuMemHostUnregister(void *memory) {
     CUresult error = CALL_UNSAFE();
-
     if (error) return error;
     return memory_free((uintptr_t)memory, 1u << FAKE_GPU_REGISTERED) ? CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED
                                                                      : CUDA_SUCCESS;
@@ -109,7 +103,6 @@ CUresult cuMemHostGetFlags(unsigned *flags, void *memory) {
 CUresult cuIpcOpenMemHandle_v2(CUdeviceptr *out, CUipcMemHandle handle, unsigned flags) {
     uintptr_t address;
     CUresult error = CALL_UNSAFE();
-
     if (error) return error;
     error = (CUresult)physical_reserve(&address, ADDRESSES_PAGE, 0);
     *out = address;

@@ -8,7 +8,6 @@
 CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *size, CUdeviceptr address) {
     struct block block;
     CUresult error = CALL();
-
     if (error) return error;
     if (!memory_block(address, &block)) return CUDA_ERROR_NOT_FOUND;
     if (base) *base = block.address;
@@ -67,7 +66,6 @@ CUresult cuPointerGetAttribute(void *value, CUpointer_attribute attribute, CUdev
 CUresult cuPointerGetAttributes(unsigned count, CUpointer_attribute *attributes, void **values,
                                 CUdeviceptr address) {
     CUresult error = CALL();
-
     if (error) return error;
     for (unsigned i = 0; i < count; i++)
         pointer_attribute(values[i], attributes[i], address);

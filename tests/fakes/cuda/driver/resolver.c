@@ -7,7 +7,6 @@
 
 CUresult cuInit(unsigned flags) {
     CUresult error = CALL_ANYTIME();
-
     if (error) return error;
     devices_read_visible();
     if (!devices_count_visible()) return CUDA_ERROR_NO_DEVICE;
@@ -81,7 +80,6 @@ static CUresult look_up(const char *base, void **out, int version, cuuint64_t fl
                         CUdriverProcAddressQueryResult *status) {
     CUdriverProcAddressQueryResult result = CU_GET_PROC_ADDRESS_SUCCESS;
     any_function found = NULL;
-
     if (!base || !out) return CUDA_ERROR_INVALID_VALUE;
     if (version > settings.version) version = settings.version;
     if (flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM) {

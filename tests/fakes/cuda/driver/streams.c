@@ -42,7 +42,6 @@ static bool forbids(CUstream stream) {
 
 CUresult capture_refusal(void) {
     CUresult error = CUDA_SUCCESS;
-
     if (!__atomic_load_n(&capturing, __ATOMIC_ACQUIRE)) return CUDA_SUCCESS;
     pthread_mutex_lock(&lock);
     for (CUstream stream = capturing; stream; stream = stream->next) {
@@ -56,7 +55,6 @@ CUresult capture_refusal(void) {
 
 static CUresult begin_capture(CUstream stream, CUstreamCaptureMode mode) {
     CUresult error = CUDA_ERROR_ILLEGAL_STATE;
-
     pthread_mutex_lock(&lock);
     if (of(stream)->status == CU_STREAM_CAPTURE_STATUS_NONE) {
         stream = of(stream);
@@ -73,7 +71,6 @@ static CUresult begin_capture(CUstream stream, CUstreamCaptureMode mode) {
 
 static CUresult end_capture(CUstream stream, CUgraph *graph) {
     CUresult error = CUDA_ERROR_ILLEGAL_STATE;
-
     pthread_mutex_lock(&lock);
     for (CUstream *link = &capturing; *link; link = &(*link)->next) {
         if (*link != of(stream)) continue;
@@ -120,7 +117,6 @@ CUresult cuStreamGetCaptureInfo_v3(CUstream stream, CUstreamCaptureStatus *statu
 
 CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *mode) {
     CUstreamCaptureMode before = mode_of_thread;
-
     mode_of_thread = *mode;
     *mode = before;
     return CALL();
@@ -166,7 +162,6 @@ CUresult cuStreamCreateWithPriority(CUstream *stream, unsigned flags, int priori
 
 CUresult cuStreamDestroy_v2(CUstream stream) {
     CUresult error = CALL();
-
     if (!error && (uintptr_t)stream > 2) free(stream);
     return error;
 }
@@ -198,7 +193,6 @@ CUresult cuStreamGetCtx(CUstream stream, CUcontext *context) {
 
 CUresult cuLaunchHostFunc(CUstream stream, CUhostFn function, void *argument) {
     CUresult error = CALL();
-
     if (!error) function(argument);
     return error;
 }
@@ -218,7 +212,6 @@ CUresult cuEventCreate(CUevent *event, unsigned flags) {
 
 CUresult cuEventDestroy_v2(CUevent event) {
     CUresult error = CALL();
-
     if (!error) free(event);
     return error;
 }

@@ -13,7 +13,6 @@ CUresult cuMemAddressReserve(CUdeviceptr *out, size_t size, size_t alignment, CU
                              unsigned long long flags) {
     uintptr_t address = 0;
     CUresult error = CALL() ?: (CUresult)physical_reserve(&address, size, alignment);
-
     if (!error) *out = address;
     return error;
 }
@@ -28,7 +27,6 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle *out, size_t size, const CUmem
     int physical = on_device ? devices_physical(properties->location.id) : FAKE_GPU_HOST;
     CUresult error = CALL_UNSAFE();
     uint64_t handle;
-
     if (error) return error;
     if (on_device && physical < 0) return CUDA_ERROR_INVALID_DEVICE;
     error = (CUresult)physical_create(&handle, size, physical);
@@ -52,7 +50,6 @@ CUresult cuMemUnmap(CUdeviceptr address, size_t size) {
 CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *out, void *address) {
     uint64_t handle = 0;
     CUresult error = CALL() ?: (CUresult)physical_retain(&handle, (uintptr_t)address);
-
     if (!error) *out = handle;
     return error;
 }
@@ -62,7 +59,6 @@ CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle *out, void 
                                         CUmemAllocationHandleType type) {
     uint64_t handle = 0;
     CUresult error = CALL() ?: (CUresult)physical_import(&handle, ADDRESSES_PAGE);
-
     if (!error) *out = handle;
     return error;
 }

@@ -25,7 +25,6 @@ size_t addresses_round_up(size_t size, size_t unit) {
 /* Address space only. Sanitizers and ulimit -v leave less of it. */
 static bool reserve(void) {
     int protection = settings.copy ? PROT_READ | PROT_WRITE : PROT_NONE;
-
     for (size_t size = RANGE; size >= RANGE >> 8; size /= 2) {
         void *range = mmap(NULL, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
@@ -44,7 +43,6 @@ static struct hole **bucket(size_t size) {
 
 uintptr_t addresses_take(size_t size, size_t alignment) {
     uintptr_t address;
-
     if (!alignment) alignment = size < ADDRESSES_PAGE ? ADDRESSES_UNIT : ADDRESSES_PAGE;
     for (struct hole **link = bucket(size); *link; link = &(*link)->next) {
         struct hole *hole = *link;
@@ -65,7 +63,6 @@ uintptr_t addresses_take(size_t size, size_t alignment) {
 
 void addresses_give_back(uintptr_t address, size_t size) {
     struct hole *hole = spare ? spare : malloc(sizeof *hole);
-
     if (!hole) return; /* there are enough addresses */
     if (spare) spare = hole->next;
     *hole = (struct hole){.address = address, .size = size, .next = *bucket(size)};

@@ -37,7 +37,6 @@ bool fake_gpu_books(int device, struct fake_gpu_books *copy) {
 
 bool books_charge(int device, size_t size) {
     struct fake_gpu_books *mine = of(device);
-
     if (device != FAKE_GPU_HOST && size > settings.memory - mine->in_use) return false;
     mine->in_use += size;
     if (mine->in_use > mine->peak) mine->peak = mine->in_use;
@@ -54,9 +53,18 @@ size_t books_free(int device) {
 
 void books_count(int device, enum fake_gpu_kind kind, size_t size, int sign) {
     struct fake_gpu_books *mine = of(device);
-
     mine->live[kind] += sign > 0 ? size : -size;
     mine->count[kind] += (uint64_t)sign;
+}
+
+const char *books_kind(enum fake_gpu_kind kind) {
+    static const char *const names[] = {
+        [FAKE_GPU_PLAIN] = "plain",           [FAKE_GPU_ASYNC] = "async",
+        [FAKE_GPU_MANAGED] = "managed",       [FAKE_GPU_ARRAY] = "array",
+        [FAKE_GPU_PHYSICAL] = "physical",     [FAKE_GPU_PINNED] = "pinned",
+        [FAKE_GPU_REGISTERED] = "registered", [FAKE_GPU_MAPPING] = "mapping",
+    };
+    return names[kind];
 }
 
 static struct block **bucket(uintptr_t address) {
@@ -65,18 +73,16 @@ static struct block **bucket(uintptr_t address) {
 
 struct block *books_add(uintptr_t address, size_t size, enum fake_gpu_kind kind, int device) {
     struct block *block = spare ? spare : malloc(sizeof *block), **head = bucket(address);
-
     if (!block) abort(); /* a test program's end, not a host's */
     if (spare) spare = block->next;
     *block = (struct block){.address = address, .size = size, .kind = kind, .device = device, .next = *head};
     books_count(device, kind, size, 1);
-    calls_log("+ kind %d device %d at %#lx: %zu", (int)kind, device, address, size);
+    calls_log("+ %s of device %d at %#lx: %zu", books_kind(kind), device, address, size);
     return *head = block;
 }
 
 struct block *books_find(uintptr_t address) {
     struct block *block = *bucket(address);
-
     while (block && block->address != address)
         block = block->next;
     return block;
@@ -84,7 +90,6 @@ struct block *books_find(uintptr_t address) {
 
 void books_remove(struct block *block, struct block *removed) {
     struct block **link = bucket(block->address);
-
     while (*link != block)
         link = &(*link)->next;
     *link = block->next;
@@ -92,7 +97,7 @@ void books_remove(struct block *block, struct block *removed) {
     block->next = spare;
     spare = block;
     books_count(removed->device, removed->kind, removed->size, -1);
-    calls_log("- kind %d device %d at %#lx: %zu", (int)removed->kind, removed->device, removed->address,
+    calls_log("- %s of device %d at %#lx: %zu", books_kind(removed->kind), removed->device, removed->address,
               removed->size);
 }
 

@@ -35,6 +35,9 @@ size_t books_free(int device);
 struct block *books_add(uintptr_t address, size_t size, enum fake_gpu_kind kind, int device);
 void books_count(int device, enum fake_gpu_kind kind, size_t size, int sign);
 
+/* "plain", "async", ... */
+const char *books_kind(enum fake_gpu_kind kind);
+
 /* The block that begins at `address`, NULL when none does. Valid while the lock is held. */
 struct block *books_find(uintptr_t address);
 

@@ -1,10 +1,5 @@
-/* calls: counts and logs every call of an exported function, and makes those fail that a test wants to fail.
- *
- *   FAKE_CUDA_LOG    file that gets a line per call, and one per change of the books
- *   FAKE_CUDA_STATS  file that gets a line of JSON when the process exits
- *   FAKE_CUDA_FAIL   NAME:ERROR[:TIMES[:AFTER]], several with commas; see fake_gpu_fail
- *
- * Both files are appended to: children and further processes write them too. Any thread; errno is left alone. */
+/* calls: counts every call of an exported function, and logs it and every change of the books to the file FAKE_CUDA_LOG, which
+ * is appended to: children and further processes write it too. Any thread; errno is left alone. */
 #ifndef FAKE_CALLS_H
 #define FAKE_CALLS_H
 
@@ -19,6 +14,9 @@ struct call_site {
     atomic_ulong count;
     struct call_site *next;
 };
+
+/* Those called so far, linked by `next`. */
+const struct call_site *calls_first(void);
 
 /* What the call has to fail with, 0 when it may go on. */
 int calls_note(struct call_site *site);

@@ -10,7 +10,6 @@ enum gpu_error memory_allocate(uintptr_t *address, size_t bytes, enum fake_gpu_k
     size_t size = addresses_round_up(bytes, ADDRESSES_UNIT);
     enum gpu_error error = GPU_OUT_OF_MEMORY;
     uintptr_t found;
-
     if (!address || !bytes) return GPU_INVALID_VALUE;
     books_lock();
     if (size >= bytes && books_charge(device, size)) {
@@ -30,7 +29,6 @@ enum gpu_error memory_allocate(uintptr_t *address, size_t bytes, enum fake_gpu_k
 enum gpu_error memory_map(void **memory, size_t bytes, enum fake_gpu_kind kind, int device,
                           const void *owner) {
     void *mapped;
-
     if (!memory || !bytes) return GPU_INVALID_VALUE;
     mapped = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (mapped == MAP_FAILED) return GPU_OUT_OF_MEMORY;
@@ -43,7 +41,6 @@ enum gpu_error memory_map(void **memory, size_t bytes, enum fake_gpu_kind kind, 
 
 enum gpu_error memory_register(void *memory, size_t bytes, const void *owner) {
     enum gpu_error error = GPU_ALREADY_REGISTERED;
-
     if (!memory || !bytes) return GPU_INVALID_VALUE;
     books_lock();
     if (!books_find((uintptr_t)memory)) {
@@ -57,7 +54,6 @@ enum gpu_error memory_register(void *memory, size_t bytes, const void *owner) {
 /* Books' lock held. */
 static void release(struct block *block) {
     struct block removed;
-
     books_remove(block, &removed);
     switch (removed.kind) {
     case FAKE_GPU_ASYNC:
@@ -81,7 +77,6 @@ static void release(struct block *block) {
 enum gpu_error memory_free(uintptr_t address, unsigned kinds) {
     enum gpu_error error = GPU_INVALID_VALUE;
     struct block *block;
-
     if (!address) return GPU_OK;
     books_lock();
     block = books_find(address);
@@ -96,7 +91,6 @@ enum gpu_error memory_free(uintptr_t address, unsigned kinds) {
 void memory_free_all(const void *owner, int device) {
     struct block *block;
     unsigned from = 0;
-
     books_lock();
     while ((block = books_any(owner, device, &from)))
         release(block);
@@ -105,7 +99,6 @@ void memory_free_all(const void *owner, int device) {
 
 size_t memory_free_bytes(int device) {
     size_t bytes;
-
     books_lock();
     bytes = books_free(device);
     books_unlock();
@@ -114,7 +107,6 @@ size_t memory_free_bytes(int device) {
 
 bool memory_block(uintptr_t address, struct block *copy) {
     struct block *block;
-
     books_lock();
     block = books_find(address);
     if (block) *copy = *block;

@@ -26,7 +26,6 @@ static bool whole_pages(size_t size) {
 enum gpu_error physical_create(uint64_t *handle, size_t size, int device) {
     struct physical *physical;
     bool room;
-
     if (!whole_pages(size)) return GPU_INVALID_VALUE;
     physical = malloc(sizeof *physical);
     if (!physical) return GPU_OUT_OF_MEMORY;
@@ -45,7 +44,6 @@ enum gpu_error physical_create(uint64_t *handle, size_t size, int device) {
 
 enum gpu_error physical_import(uint64_t *handle, size_t size) {
     struct physical *physical = malloc(sizeof *physical);
-
     if (!physical) return GPU_OUT_OF_MEMORY;
     *physical = (struct physical){.size = size, .foreign = true, .references = 1};
     *handle = (uintptr_t)physical;
@@ -73,7 +71,6 @@ enum gpu_error physical_release(uint64_t handle) {
 enum gpu_error physical_retain(uint64_t *handle, uintptr_t address) {
     enum gpu_error error = GPU_INVALID_VALUE;
     struct block *block;
-
     books_lock();
     block = books_find(address);
     if (block && block->kind == FAKE_GPU_MAPPING) {
@@ -104,7 +101,6 @@ enum gpu_error physical_unreserve(uintptr_t address, size_t size) {
 enum gpu_error physical_map(uintptr_t address, size_t size, size_t offset, uint64_t handle) {
     enum gpu_error error = GPU_INVALID_VALUE;
     struct block *block;
-
     if (!addresses_known(address) || !handle || !whole_pages(size) || address % ADDRESSES_PAGE) return error;
     books_lock();
     if (!books_find(address) && (of(handle)->foreign || offset + size <= of(handle)->size)) {
@@ -119,7 +115,6 @@ enum gpu_error physical_map(uintptr_t address, size_t size, size_t offset, uint6
 
 enum gpu_error physical_unmap(uintptr_t address, size_t size) {
     struct block *block, removed;
-
     if (!addresses_known(address) || !whole_pages(size)) return GPU_INVALID_VALUE;
     books_lock();
     for (uintptr_t end = address + size; address < end;) {

@@ -33,7 +33,6 @@ void pools_set_current(int device, struct pool *pool) {
 
 struct pool *pools_create(int device) {
     struct pool *pool = calloc(1, sizeof *pool);
-
     if (pool) pool->device = device;
     return pool;
 }
@@ -41,7 +40,6 @@ struct pool *pools_create(int device) {
 static void trim(struct pool *pool, uint64_t keep) {
     struct pool_figures *figures = &pool->figures;
     uint64_t target = figures->used > keep ? figures->used : keep;
-
     if (figures->reserved <= target) return;
     books_refund(pool->device, figures->reserved - target);
     figures->reserved = target;
@@ -62,7 +60,6 @@ enum gpu_error pools_allocate(uintptr_t *address, size_t bytes, struct pool *poo
     enum gpu_error error = GPU_OUT_OF_MEMORY;
     uint64_t idle, missing;
     uintptr_t found;
-
     if (!address || !pool || pool->destroyed) return GPU_INVALID_VALUE;
     if (!bytes) {
         *address = 0;
@@ -110,7 +107,6 @@ void pools_synchronize(void) {
 
 struct pool_figures pools_figures(struct pool *pool) {
     struct pool_figures figures;
-
     books_lock();
     figures = pool->figures;
     books_unlock();

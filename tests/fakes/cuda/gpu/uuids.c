@@ -14,7 +14,6 @@ void uuids_bytes(unsigned char bytes[16], int device, bool instance) {
 
 void uuids_text(char *text, size_t size, int device, bool instance) {
     unsigned char b[16];
-
     uuids_bytes(b, device, instance);
     snprintf(text, size, "%s-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
              instance ? "MIG" : "GPU", b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10],
@@ -24,7 +23,6 @@ void uuids_text(char *text, size_t size, int device, bool instance) {
 int uuids_device(const char *name) {
     char *end, text[64];
     long number = strtol(name, &end, 10);
-
     if (end != name && !*end) return number >= 0 && number < settings.devices ? (int)number : -1;
     for (int device = 0; device < settings.devices; device++) {
         uuids_text(text, sizeof text, device, settings.mig);

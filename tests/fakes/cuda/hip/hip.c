@@ -27,7 +27,6 @@ static __thread int device;
 
 static hipError_t note(struct call_site *site) {
     hipError_t error = calls_note(site);
-
     calls_initialised(); /* HIP initialises itself */
     if (error) last_error = error;
     return error;
@@ -50,7 +49,6 @@ hipError_t hipInit(unsigned flags) {
 
 hipError_t hipGetLastError(void) {
     hipError_t error = last_error;
-
     CALL();
     last_error = GPU_OK;
     return error;
@@ -81,7 +79,6 @@ hipError_t hipGetDevice(int *current) {
 
 hipError_t hipSetDevice(int wanted) {
     hipError_t error = CALL();
-
     if (error) return error;
     if (wanted < 0 || wanted >= settings.devices) return done(GPU_INVALID_DEVICE);
     device = wanted;
@@ -111,7 +108,6 @@ static const char contexts[SETTINGS_DEVICES];
 
 hipError_t hipDeviceReset(void) {
     hipError_t error = CALL();
-
     if (!error) memory_free_all(&contexts[device], device);
     return error;
 }
@@ -183,7 +179,6 @@ hipError_t hipFreeAsync(void *memory, hipStream_t stream) {
 
 hipError_t hipDeviceGetDefaultMemPool(hipMemPool_t *pool, int of) {
     hipError_t error = CALL();
-
     if (error) return error;
     if (of < 0 || of >= settings.devices) return done(GPU_INVALID_DEVICE);
     *pool = (hipMemPool_t)pools_default(of);
@@ -192,7 +187,6 @@ hipError_t hipDeviceGetDefaultMemPool(hipMemPool_t *pool, int of) {
 
 hipError_t hipMemPoolTrimTo(hipMemPool_t pool, size_t keep) {
     hipError_t error = CALL();
-
     if (!error) pools_trim((struct pool *)pool, keep);
     return error;
 }
@@ -216,7 +210,6 @@ hipError_t hipMemAddressFree(void *address, size_t size) {
 hipError_t hipMemCreate(hipMemGenericAllocationHandle_t *out, size_t size,
                         const hipMemAllocationProp *properties, unsigned long long flags) {
     bool on_device = properties->location.type == 1;
-
     return CALL() ?: done(physical_create(out, size, on_device ? properties->location.id : FAKE_GPU_HOST));
 }
 

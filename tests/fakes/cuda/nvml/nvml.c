@@ -30,7 +30,6 @@ struct nvmlMemory_v2 {
 
 static int number(nvmlDevice_t device) {
     uintptr_t handle = (uintptr_t)device;
-
     return handle && handle <= (uintptr_t)settings.devices ? (int)handle - 1 : -1;
 }
 
@@ -60,7 +59,6 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, nvmlDevice_t *device) {
 int nvmlDeviceGetHandleByPciBusId_v2(const char *bus_id, nvmlDevice_t *device) {
     unsigned domain, bus;
     int error = CALL();
-
     if (error) return error;
     return sscanf(bus_id, "%x:%x", &domain, &bus) == 2 ? give(device, bus - 1) : INVALID_ARGUMENT;
 }
@@ -71,7 +69,6 @@ int nvmlDeviceGetHandleByUUID(const char *uuid, nvmlDevice_t *device) {
 
 int nvmlDeviceGetUUID(nvmlDevice_t device, char *text, unsigned size) {
     int error = CALL();
-
     if (error) return error;
     if (number(device) < 0) return INVALID_ARGUMENT;
     uuids_text(text, size, number(device), settings.mig);
@@ -80,7 +77,6 @@ int nvmlDeviceGetUUID(nvmlDevice_t device, char *text, unsigned size) {
 
 int nvmlDeviceGetName(nvmlDevice_t device, char *text, unsigned size) {
     int error = CALL();
-
     if (error) return error;
     if (number(device) < 0) return INVALID_ARGUMENT;
     snprintf(text, size, "Fake CUDA Device");
@@ -89,7 +85,6 @@ int nvmlDeviceGetName(nvmlDevice_t device, char *text, unsigned size) {
 
 int nvmlDeviceGetMemoryInfo(nvmlDevice_t device, struct nvmlMemory *memory) {
     int error = CALL();
-
     if (error) return error;
     if (number(device) < 0) return INVALID_ARGUMENT;
     memory->total = settings.memory;
@@ -100,7 +95,6 @@ int nvmlDeviceGetMemoryInfo(nvmlDevice_t device, struct nvmlMemory *memory) {
 
 int nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t device, struct nvmlMemory_v2 *memory) {
     int error = CALL();
-
     if (error) return error;
     if (number(device) < 0) return INVALID_ARGUMENT;
     memory->total = settings.memory;

@@ -12,7 +12,6 @@ static __thread int chosen_device;
 
 static void bind(void) {
     void *library = dlopen("libcuda.so.1", RTLD_NOW), *probe;
-
     if (!library) return;
     driver.look_up = (__typeof__(driver.look_up))dlsym(library, "cuGetProcAddress_v2");
     if (!driver.look_up) return;
@@ -29,7 +28,6 @@ static void bind(void) {
 /* The thread's device must have its primary context current before memory is touched. */
 static cudaError_t make_current(void) {
     CUcontext context = NULL;
-
     if (driver.get_current(&context) || context) return cudaSuccess;
     if (driver.retain(&context, chosen_device)) return cudaErrorInvalidDevice;
     return (cudaError_t)driver.set_current(context);
@@ -37,7 +35,6 @@ static cudaError_t make_current(void) {
 
 cudaError_t binding_enter(struct call_site *site, bool context) {
     cudaError_t error = (cudaError_t)calls_note(site);
-
     if (!error) {
         pthread_once(&once, bind);
         error = bound;
@@ -54,7 +51,6 @@ cudaError_t binding_done(CUresult result) {
 
 cudaError_t binding_last_error(bool clear) {
     cudaError_t error = last_error;
-
     if (clear) last_error = cudaSuccess;
     return error;
 }
@@ -66,7 +62,6 @@ int binding_device(void) {
 cudaError_t binding_choose_device(int device) {
     CUcontext context;
     CUresult error = driver.retain(&context, device);
-
     if (error) return binding_done(error);
     chosen_device = device;
     return binding_done(driver.set_current(context));

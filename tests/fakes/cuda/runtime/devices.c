@@ -43,7 +43,6 @@ cudaError_t cudaGetDevice(int *device) {
     CUcontext context = NULL;
     CUdevice current;
     cudaError_t error = ATTACH();
-
     if (error) return error;
     *device = binding_device();
     if (!driver.get_current(&context) && context && !driver.current_device(&current)) *device = current;
@@ -63,23 +62,29 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *out, int device) {
         size_t offset;
         CUdevice_attribute attribute;
     } ints[] = {
-#define INT(member, attribute) {offsetof(struct cudaDeviceProp, member), CU_DEVICE_ATTRIBUTE_##attribute},
-        INT(major, COMPUTE_CAPABILITY_MAJOR) INT(minor, COMPUTE_CAPABILITY_MINOR)
-            INT(multiProcessorCount, MULTIPROCESSOR_COUNT) INT(warpSize, WARP_SIZE)
-                INT(regsPerBlock, MAX_REGISTERS_PER_BLOCK) INT(regsPerMultiprocessor,
-                                                               MAX_REGISTERS_PER_MULTIPROCESSOR)
-                    INT(maxThreadsPerBlock, MAX_THREADS_PER_BLOCK) INT(maxThreadsDim[0], MAX_BLOCK_DIM_X)
-                        INT(maxThreadsDim[1], MAX_BLOCK_DIM_Y) INT(maxThreadsDim[2], MAX_BLOCK_DIM_Z)
-                            INT(maxGridSize[0], MAX_GRID_DIM_X) INT(maxGridSize[1], MAX_GRID_DIM_Y)
-                                INT(maxGridSize[2], MAX_GRID_DIM_Z) INT(maxThreadsPerMultiProcessor,
-                                                                        MAX_THREADS_PER_MULTIPROCESSOR)
-                                    INT(l2CacheSize, L2_CACHE_SIZE)
-                                        INT(memoryBusWidth, GLOBAL_MEMORY_BUS_WIDTH) INT(pciBusID, PCI_BUS_ID)
-                                            INT(unifiedAddressing, UNIFIED_ADDRESSING)
-                                                INT(managedMemory, MANAGED_MEMORY)
-                                                    INT(canMapHostMemory, CAN_MAP_HOST_MEMORY)
-                                                        INT(concurrentKernels, CONCURRENT_KERNELS)
-                                                            INT(memoryPoolsSupported, MEMORY_POOLS_SUPPORTED)
+#define INT(member, attribute) {offsetof(struct cudaDeviceProp, member), CU_DEVICE_ATTRIBUTE_##attribute}
+        INT(major, COMPUTE_CAPABILITY_MAJOR),
+        INT(minor, COMPUTE_CAPABILITY_MINOR),
+        INT(multiProcessorCount, MULTIPROCESSOR_COUNT),
+        INT(warpSize, WARP_SIZE),
+        INT(regsPerBlock, MAX_REGISTERS_PER_BLOCK),
+        INT(regsPerMultiprocessor, MAX_REGISTERS_PER_MULTIPROCESSOR),
+        INT(maxThreadsPerBlock, MAX_THREADS_PER_BLOCK),
+        INT(maxThreadsDim[0], MAX_BLOCK_DIM_X),
+        INT(maxThreadsDim[1], MAX_BLOCK_DIM_Y),
+        INT(maxThreadsDim[2], MAX_BLOCK_DIM_Z),
+        INT(maxGridSize[0], MAX_GRID_DIM_X),
+        INT(maxGridSize[1], MAX_GRID_DIM_Y),
+        INT(maxGridSize[2], MAX_GRID_DIM_Z),
+        INT(maxThreadsPerMultiProcessor, MAX_THREADS_PER_MULTIPROCESSOR),
+        INT(l2CacheSize, L2_CACHE_SIZE),
+        INT(memoryBusWidth, GLOBAL_MEMORY_BUS_WIDTH),
+        INT(pciBusID, PCI_BUS_ID),
+        INT(unifiedAddressing, UNIFIED_ADDRESSING),
+        INT(managedMemory, MANAGED_MEMORY),
+        INT(canMapHostMemory, CAN_MAP_HOST_MEMORY),
+        INT(concurrentKernels, CONCURRENT_KERNELS),
+        INT(memoryPoolsSupported, MEMORY_POOLS_SUPPORTED),
 #undef INT
     };
     int shared = 0;

@@ -5,7 +5,6 @@ static cudaError_t entry_point(const char *name, void **out, unsigned version, u
                                enum cudaDriverEntryPointQueryResult *status) {
     CUdriverProcAddressQueryResult found = CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;
     CUresult result = driver.look_up(name, out, (int)version, flags, &found);
-
     if (status) *status = (enum cudaDriverEntryPointQueryResult)found;
     return result == CUDA_ERROR_NOT_FOUND && status ? cudaSuccess : binding_done(result);
 }

@@ -9,7 +9,6 @@ cudaError_t cudaMemGetInfo(size_t *available, size_t *total) {
 
 cudaError_t cudaMalloc(void **out, size_t bytes) {
     cudaError_t error = ENTER();
-
     if (error) return error;
     if (!bytes) {
         *out = NULL;
@@ -153,7 +152,6 @@ cudaError_t cudaMalloc3D(struct cudaPitchedPtr *out, struct cudaExtent extent) {
     size_t pitch;
     size_t rows = extent.height * extent.depth;
     cudaError_t error = ENTER() ?: binding_done(driver.alloc_pitch(&address, &pitch, extent.width, rows, 4));
-
     if (!error)
         *out = (struct cudaPitchedPtr){
             .ptr = (void *)address, .pitch = pitch, .xsize = extent.width, .ysize = extent.height};
@@ -184,7 +182,6 @@ cudaError_t cudaMallocArray(cudaArray_t *array, const struct cudaChannelFormatDe
 cudaError_t cudaMalloc3DArray(cudaArray_t *array, const struct cudaChannelFormatDesc *format,
                               struct cudaExtent extent, unsigned flags) {
     CUDA_ARRAY3D_DESCRIPTOR wanted = described(format, extent);
-
     return ENTER() ?: binding_done(driver.array_create((CUarray *)array, &wanted));
 }
 
@@ -195,7 +192,6 @@ cudaError_t cudaFreeArray(cudaArray_t array) {
 cudaError_t cudaMallocMipmappedArray(cudaMipmappedArray_t *array, const struct cudaChannelFormatDesc *format,
                                      struct cudaExtent extent, unsigned levels, unsigned flags) {
     CUDA_ARRAY3D_DESCRIPTOR wanted = described(format, extent);
-
     return ENTER() ?: binding_done(driver.mipmap_create((CUmipmappedArray *)array, &wanted, levels));
 }
 
@@ -207,14 +203,12 @@ cudaError_t cudaArrayGetMemoryRequirements(struct cudaArrayMemoryRequirements *o
                                            int device) {
     CUDA_ARRAY_MEMORY_REQUIREMENTS found;
     cudaError_t error = ENTER() ?: binding_done(driver.array_requirements(&found, (CUarray)array, device));
-
     if (!error) *out = (struct cudaArrayMemoryRequirements){.size = found.size, .alignment = found.alignment};
     return error;
 }
 
 cudaError_t cudaIpcOpenMemHandle(void **out, cudaIpcMemHandle_t handle, unsigned flags) {
     CUipcMemHandle theirs;
-
     memcpy(&theirs, &handle, sizeof theirs);
     return ENTER() ?: binding_done(driver.ipc_open((CUdeviceptr *)out, theirs, flags));
 }
