@@ -72,7 +72,10 @@ bool frames_start(void) {
     if (on || stopped || starting) return on;
     starting = true;
     int saved_errno = errno;
+    struct python_error error;
+    python_error_save(&error);
     const char *why = prepare();
+    python_error_restore(&error);
     snprintf(failure, sizeof failure, "%s", why ? why : "");
     interval = (uint64_t)config()->stack_sample_bytes;
     if (!why && !stopped) __atomic_store_n(&on, true, __ATOMIC_SEQ_CST);

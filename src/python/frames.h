@@ -39,12 +39,11 @@ uint32_t frames_capture(void);
 uint32_t frames_sample(uint64_t size);
 
 struct frame {
-    const char *file, *function; /* stay valid; function is the qualified name from 3.11 on */
+    const char *file, *function; /* UTF-8, stay valid; function is the qualified name from 3.11 on */
     int line;                    /* 0: none */
 };
 
-/* Resolves an id: writes up to `room` frames, the innermost first, and returns how many there are; 0 for id 0. Names are
- * UTF-8 but for bytes that were no text in a file's name. */
+/* Resolves an id: writes up to `room` frames, the innermost first, and returns how many there are; 0 for id 0. */
 size_t frames_of(uint32_t stack, struct frame *out, size_t room);
 
 /* An id as lines "file:line function", the innermost first, a file by its path within site-packages or its last three parts.

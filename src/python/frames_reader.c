@@ -150,21 +150,15 @@ INLINE bool load_text(struct text *out, const char *str, bool careful) {
            (out->kind == 1 || out->kind == 2 || out->kind == 4);
 }
 
-/* Writes a character as UTF-8; returns its bytes, at most 4. */
+/* Writes a character as UTF-8, one that is no text (bytes that Python smuggles through str, say) as "?"; returns its bytes,
+ * at most 4. */
 static size_t encode(char *out, uint32_t character) {
-    if (character >= 0xdc80 && character <= 0xdcff)
-        character -= 0xdc00; /* a byte that was no text */
-    else if (character >= 0xd800 && character <= 0xdfff)
-        character = '?';
-    else if (character >= 0x80) {
-        unsigned more = character < 0x800 ? 1 : character < 0x10000 ? 2 : 3;
-        out[0] = (char)(0xff00 >> (more + 1) | character >> 6 * more);
-        for (unsigned i = 1; i <= more; i++)
-            out[i] = (char)(0x80 | (character >> 6 * (more - i) & 0x3f));
-        return more + 1;
-    }
-    out[0] = (char)character;
-    return 1;
+    if (character >= 0xd800 && character <= 0xdfff) character = '?';
+    unsigned more = character < 0x80 ? 0 : character < 0x800 ? 1 : character < 0x10000 ? 2 : 3;
+    out[0] = (char)(more == 0 ? character : 0xff00 >> (more + 1) | character >> 6 * more);
+    for (unsigned i = 1; i <= more; i++)
+        out[i] = (char)(0x80 | (character >> 6 * (more - i) & 0x3f));
+    return more + 1;
 }
 
 INLINE bool copy_text(char *out, size_t room, const char *str, bool careful) {

@@ -17,8 +17,7 @@ struct frames_place {
     uint32_t offset; /* of the current instruction, in bytes */
 };
 
-/* What that means to a human. Names that are longer are cut before a character. Bytes that Python smuggles through str
- * (surrogateescape) are put back; otherwise it is UTF-8. */
+/* What that means to a human, in UTF-8. Names that are longer are cut before a character. */
 struct frames_site {
     char file[1024], function[256];
     int line; /* 0: none */

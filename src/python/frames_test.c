@@ -43,12 +43,11 @@ static bool fail(const char *format, ...) {
 /* Whether an attribute is that text, or (names may be very long) begins with it. */
 static bool attribute_is(PyObject *object, const char *name, const char *text) {
     PyObject *value = python_attribute(object, name);
-    PyObject *bytes = value ? PyUnicode_AsEncodedString(value, "utf-8", "surrogateescape") : NULL;
+    PyObject *bytes = value ? PyUnicode_AsEncodedString(value, "utf-8", "replace") : NULL;
     char *encoded;
     Py_ssize_t size;
     bool same = bytes && PyBytes_AsStringAndSize(bytes, &encoded, &size) == 0 &&
                 (size_t)size >= strlen(text) && memcmp(encoded, text, strlen(text)) == 0;
-    if (value && !bytes) same = true; /* surrogates of another kind: nothing to compare with */
     PyErr_Clear();
     python_decref(bytes);
     python_decref(value);

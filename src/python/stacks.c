@@ -1,6 +1,7 @@
 #include "python/stacks.h"
 
 #include "base/intern.h"
+#include "base/log.h"
 #include "base/memo.h"
 
 #include <string.h>
@@ -50,19 +51,25 @@ uint32_t stacks_known(uint64_t key) {
     return memo_get(stack_memos, STACK_MEMOS, key);
 }
 
+static uint32_t full(void) {
+    log_once("there is no room for more Python stacks of GPU allocations: new ones are not recorded");
+    return 0;
+}
+
 uint32_t stacks_add_site(uint64_t key, const char *file, const char *function, int line) {
     struct site site = {.file = intern_add(&texts, file, (uint32_t)strlen(file) + 1),
                         .function = intern_add(&texts, function, (uint32_t)strlen(function) + 1),
                         .line = line};
-    if (!site.file || !site.function) return 0;
-    uint32_t id = intern_add(&sites, &site, sizeof site);
-    if (id) memo_put(site_memos, SITE_MEMOS, key, id);
+    uint32_t id = site.file && site.function ? intern_add(&sites, &site, sizeof site) : 0;
+    if (!id) return full();
+    memo_put(site_memos, SITE_MEMOS, key, id);
     return id;
 }
 
 uint32_t stacks_add(uint64_t key, const uint32_t *ids, size_t count) {
     uint32_t id = intern_add(&stacks, ids, (uint32_t)(count * sizeof *ids));
-    if (id) memo_put(stack_memos, STACK_MEMOS, key, id);
+    if (!id) return full();
+    memo_put(stack_memos, STACK_MEMOS, key, id);
     return id;
 }
 

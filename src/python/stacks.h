@@ -14,7 +14,8 @@ bool stacks_init(void);
 uint32_t stacks_known_site(uint64_t key);
 uint32_t stacks_known(uint64_t key);
 
-/* The id of a site: a line of a function of a file. 0 when there is no room for a new one. `key`: see stacks_known_site. */
+/* The id of a site: a line of a function of a file. 0 when there is no room for a new one, which is logged once. `key`: see
+ * stacks_known_site. */
 uint32_t stacks_add_site(uint64_t key, const char *file, const char *function, int line);
 
 /* The id of a stack, 1 to FRAMES_MAX sites, innermost first. 0 when there is no room for a new one. */

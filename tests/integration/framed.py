@@ -2,7 +2,6 @@
 import it are called with the probe's path."""
 
 import ctypes
-import os
 import sys
 import threading
 
@@ -35,7 +34,8 @@ def stack():
     frames, frame = [], sys._getframe(1)
     while frame and len(frames) < FRAMES_MAX:
         code = frame.f_code
-        frames.append((code.co_filename, getattr(code, "co_qualname", code.co_name), frame.f_lineno or 0))
+        names = code.co_filename, getattr(code, "co_qualname", code.co_name)
+        frames.append((*(name.encode("utf-8", "replace").decode() for name in names), frame.f_lineno or 0))
         frame = frame.f_back
     return frames
 
@@ -47,7 +47,7 @@ def frames_of(captured):
     count = PROBE.probe_frames(captured, _buffers.rows, len(_buffers.rows))
     rows = [row.split(b"\x1f") for row in _buffers.rows.value.split(b"\n")[:-1]]
     assert len(rows) == count, (count, rows)
-    return [(os.fsdecode(file), name.decode("utf-8", "surrogateescape"), int(line)) for file, name, line in rows]
+    return [(file.decode(), name.decode(), int(line)) for file, name, line in rows]
 
 
 def same(expected, *captured):

@@ -95,6 +95,37 @@ def classes():
 
 
 @scenario
+def frames_that_are_being_left():
+    class Local:
+        def __init__(self, itself=None):
+            self.itself = itself
+
+        def __del__(self):
+            same(stack(), released(), held())
+
+    def leave(*locals):
+        one = Local(Local())
+        return None
+
+    def fail():
+        one = Local()
+        raise ValueError
+
+    def stop():
+        one = Local()
+        yield 1
+
+    leave(Local())
+    try:
+        fail()
+    except ValueError:
+        pass
+    list(stop())
+    next(stop())
+    settled(12)
+
+
+@scenario
 def generators():
     def simple():
         same(stack(), released(), held())
@@ -221,7 +252,8 @@ def names_that_are_not_ascii():
         source = "def %s():\n    same(stack(), released(), held())\n" % name
         run(source, "/tmp/%s.py" % name)[unicodedata.normalize("NFKC", name)]()
     run("same(stack(), released(), held())", os.fsdecode(b"/tmp/\xff\xfe.py"))
-    settled(10)
+    run("same(stack(), released(), held())", "\ud800.py")
+    settled(12)
 
 
 @scenario
