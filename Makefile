@@ -16,7 +16,7 @@ tsan_FLAGS    := -O1 -fno-omit-frame-pointer -fsanitize=thread
 fuzz_FLAGS    := -O1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 VARIANT_FLAGS := $($(VARIANT)_FLAGS)
 LIB_LDFLAGS   := -shared -nostartfiles -Wl,-z,defs -Wl,-z,lazy -Wl,-z,relro -Wl,-z,text -Wl,-Bsymbolic-functions -Wl,--exclude-libs,ALL \
-                 -Wl,--version-script=src/exports.map -Wl,--as-needed
+                 -Wl,--version-script=$(BUILD)/exports.map -Wl,--as-needed
 STATIC_LIBS   := -l:libmsgpackc.a $(BUILD)/libjansson.a
 
 SOURCES  := $(sort $(wildcard src/*.c src/base/*.c src/host/*.c src/trace/*.c src/export/*.c src/cuda/*.c src/python/*.c src/comfy/*.c))
@@ -48,8 +48,11 @@ $(BUILD)/libjansson.a: Makefile
 	@mkdir -p $(@D)
 	objcopy $(foreach name,$(JANSSON_OURS),--redefine-sym $(name)=comfydd_json_$(name)) --wildcard --weaken-symbol='__*_chk' $$($(CC) -print-file-name=libjansson.a) $@
 
-$(BUILD)/libcomfydd.so: $(OBJECTS) $(BUILD)/libjansson.a src/exports.map
+$(BUILD)/libcomfydd.so: $(OBJECTS) $(BUILD)/libjansson.a $(BUILD)/exports.map
 	$(CC) $(VARIANT_FLAGS) $(LIB_LDFLAGS) $(LDFLAGS) -o $@ $(OBJECTS) $(STATIC_LIBS) -pthread
+
+$(BUILD)/exports.map: src/exports.map.in src/cuda/cuda_api.def
+	$(CC) -E -P -x c -Isrc -o $@ $<
 
 $(BUILD)/%.o: src/%.c
 	@mkdir -p $(@D)

@@ -337,19 +337,18 @@ static const char *from_environment(const char *name) {
     return getenv(name);
 }
 
-bool config_wanted(const char *(*lookup)(const char *name)) {
+bool config_wanted(const char *(*lookup)(const char *name), struct config *switches) {
     int saved_errno = errno;
     struct loader loader = {.lookup = lookup ? lookup : from_environment};
     settings_defaults(&loader.config);
     for (const struct setting *row = settings; row < settings + settings_count; row++) {
-        if (row->type != SETTING_BOOL || (row->field != offsetof(struct config, enabled) &&
-                                          row->field != offsetof(struct config, trace_enabled)))
-            continue;
+        if (row->type != SETTING_BOOL && row->type != SETTING_PRESENT) continue;
         const char *name, *value = value_of(&loader, row, &name);
         if (value) settings_set(&loader.config, row, value);
     }
     release(loader.kept);
     errno = saved_errno;
+    *switches = loader.config;
     return loader.config.enabled && loader.config.trace_enabled;
 }
 

@@ -21,6 +21,8 @@ struct config {
     bool cached_nodes;          /* COMFYDD_CACHED_NODES: zero-length spans for nodes served from cache */
     bool pytorch_memory;        /* PYTORCH_MEMORY_TRACKING */
     int64_t stack_sample_bytes; /* COMFYDD_STACK_SAMPLE_BYTES, 0 .. 2^40: allocated bytes per Python stack */
+    bool gpu_memory;            /* COMFYDD_GPU_MEMORY */
+    bool torch_uncached;        /* PYTORCH_NO_CUDA_MEMORY_CACHING */
     bool debug;                 /* DD_TRACE_DEBUG */
     bool startup_logs;          /* DD_TRACE_STARTUP_LOGS */
     bool trace_id_128;          /* DD_TRACE_128_BIT_TRACEID_GENERATION_ENABLED */
@@ -48,9 +50,10 @@ struct config {
     double long_running_s;           /* COMFYDD_LONG_RUNNING_AFTER, before a workflow's first snapshot */
 };
 
-/* Whether tracing is wanted at all (COMFYDD_ENABLED, DD_TRACE_ENABLED): reads these two only, logs nothing, changes
- * nothing. For programs of which it is not known yet whether they are a ComfyUI. */
-bool config_wanted(const char *(*lookup)(const char *name));
+/* The switches (fields of type bool) as the environment has them, into *switches; its other fields are the defaults. Logs
+ * nothing, keeps nothing, changes nothing: for programs of which it is not known yet whether they are a ComfyUI. Returns
+ * whether tracing is wanted at all (COMFYDD_ENABLED, DD_TRACE_ENABLED). */
+bool config_wanted(const char *(*lookup)(const char *name), struct config *switches);
 
 /* Reads the environment. `lookup` takes the place of getenv, for tests; NULL means getenv. Values are
  * copied. Returns false without memory: then the defaults are in force. May be called again: earlier strings

@@ -6,6 +6,7 @@
  * have called it. None of them allocates, and errno is what the real function left. */
 #include "hooks_libc.h"
 
+#include "cuda/hooks.h"
 #include "preload.h"
 #include "python/bootstrap.h"
 #include "resolve.h"
@@ -28,7 +29,7 @@ static void (*real_exit)(int);
 /* Not on first use: that may be in the child of a fork, where another thread's hold on the loader's lock would last for
  * ever. */
 void hooks_libc_resolve(void) {
-    static const char names[][8] = {"open64", "execve", "execv", "_exit"};
+    static const char names[][8] = {"open64", "execve", "execv", "_exit", "dlsym"};
     enum { COUNT = sizeof names / sizeof *names };
     const char *wanted[COUNT];
     void *found[COUNT];
@@ -41,6 +42,7 @@ void hooks_libc_resolve(void) {
     *(void **)&real_execve = found[1];
     *(void **)&real_execv = found[2];
     *(void **)&real_exit = found[3];
+    cuda_hooks_set_dlsym(found[4]);
 }
 
 /* Constructors of libraries below us may call a hook before our own constructor has run. */

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "comfy/executor.h"
 #include "config.h"
+#include "cuda/hooks.h"
 #include "export/exporter.h"
 #include "flight.h"
 #include "gate.h"
@@ -62,6 +63,7 @@ void preload_before_end(void) {
 
 /* Only notes; the work is done when the child runs a workflow itself. Most children exec something else instead. */
 static void forked(void) {
+    cuda_hooks_forked();
     executor_forked();
     frames_forked();
     span_disconnect();
@@ -121,8 +123,11 @@ static void start_tracing(void) {
 /* ---- the first file opened by Python code ---- */
 
 static void begin(void) {
-    if (!config_wanted(NULL) || !python_init()) return;
+    struct config switches;
+    if (!config_wanted(NULL, &switches) || !python_init()) return;
     if (!watch_forks()) return;
+    if (switches.gpu_memory)
+        cuda_hooks_start(!switches.torch_uncached); /* before the program imports torch */
     executor_init(read_settings, start_tracing);
     watching = discovery_start(executor_module_found);
     if (!watching) log_line("Python's import system cannot be watched; nothing is traced");

@@ -209,6 +209,28 @@ void *resolve_first(const char *name) {
     return found;
 }
 
+struct each {
+    bool (*see)(const struct resolve_library *library, void *context);
+    void *context;
+    bool we_are_seen;
+};
+
+static int see_one(struct dl_phdr_info *info, size_t size, void *context) {
+    (void)size;
+    struct each *each = context;
+    struct resolve_library library;
+    if (!each->we_are_seen) {
+        each->we_are_seen = dynamic_of(info) == _DYNAMIC;
+        return 0;
+    }
+    return read_library(info, &library) && each->see(&library, each->context);
+}
+
+bool resolve_each(bool (*see)(const struct resolve_library *, void *), void *context) {
+    struct each each = {.see = see, .context = context};
+    return dl_iterate_phdr(see_one, &each) != 0;
+}
+
 struct wanted {
     const char *prefix;
     uintptr_t address;

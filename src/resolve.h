@@ -43,6 +43,10 @@ bool resolve_library(const char *prefix, struct resolve_library *library);
 /* The library (or program) that holds `address`. */
 bool resolve_library_at(const void *address, struct resolve_library *library);
 
+/* Calls `see` for each library after ours, in the loader's order, until it returns true; whether it did. Under the loader's
+ * lock: `see` may call what follows here, nothing else of this header. */
+bool resolve_each(bool (*see)(const struct resolve_library *library, void *context), void *context);
+
 /* The name, as `library` asks for it (DT_NEEDED), of the first library that it needs whose name begins with `prefix`; NULL
  * when it needs none. */
 const char *resolve_needed(const struct resolve_library *library, const char *prefix);

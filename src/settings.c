@@ -61,6 +61,12 @@ const struct setting settings[] = {
     {.name = "COMFYDD_STACK_SAMPLE_BYTES", .type = SETTING_INTEGER, FIELD(stack_sample_bytes),
      .initial = "1048576", .least = 0, .most = 1099511627776, .readers = BY_COMFYDD,
      .doc = "Python stacks: one per allocation of so many bytes, and one per so many bytes of smaller ones."},
+    {.name = "COMFYDD_GPU_MEMORY", .type = SETTING_BOOL, FIELD(gpu_memory), .initial = "true",
+     .readers = BY_COMFYDD,
+     .doc = "Follow GPU memory by watching allocations; `false` leaves CUDA and HIP alone."},
+    {.name = "PYTORCH_NO_CUDA_MEMORY_CACHING", .type = SETTING_PRESENT, FIELD(torch_uncached),
+     .readers = BY_COMFYDD,
+     .doc = "PyTorch's own: set to anything it turns off the caching of GPU memory."},
     {.name = "COMFYDD_CACHED_NODES", .type = SETTING_BOOL, FIELD(cached_nodes), .initial = "true",
      .readers = BY_COMFYDD,
      .doc = "A zero-length span for every node served from the cache."},
@@ -184,6 +190,9 @@ bool settings_set(struct config *config, const struct setting *row, const char *
     case SETTING_TEXT:
         *(const char **)field = text;
         return true;
+    case SETTING_PRESENT:
+        *(bool *)field = true;
+        return true;
     case SETTING_FOREIGN:
         break;
     }
@@ -197,6 +206,7 @@ const char *settings_expected(const struct setting *row, char *text, size_t size
                                         [SETTING_TEXT] = "text",
                                         [SETTING_WORD] = "one printable word",
                                         [SETTING_HOST] = "a host name or address",
+                                        [SETTING_PRESENT] = "anything",
                                         [SETTING_FOREIGN] = "read here"};
     if (row->type == SETTING_INTEGER)
         snprintf(text, size, "a whole number from %.0f to %.0f", row->least, row->most);

@@ -19,6 +19,7 @@ enum setting_type {
     SETTING_TEXT,    /* const char *, NULL when unset and without default */
     SETTING_WORD,    /* the same: printable, without blanks */
     SETTING_HOST,    /* the same: a host name or an address */
+    SETTING_PRESENT, /* bool: whether it is set at all */
     SETTING_FOREIGN, /* no field: only read by ddtrace, or standing for another variable */
 };
 

@@ -316,15 +316,29 @@ static void texts_for_request_headers_are_one_word(void **state) {
     assert_string_equal(config()->external_env, "it-false,cn-comfyui,pu-1");
 }
 
+static struct config switches;
+
 static bool wanted(const char *const *pairs) {
     environment = pairs;
     capture_start();
-    bool answer = config_wanted(lookup);
+    bool answer = config_wanted(lookup, &switches);
     assert_string_equal(capture_stop(), "");
     return answer;
 }
 
 #define WANTED(...) wanted((const char *const[]){__VA_ARGS__, NULL})
+
+static void switches_are_known_without_a_word(void **state) {
+    (void)state;
+    WANTED("COMFYDD_ENABLED", "true");
+    assert_true(switches.gpu_memory);
+    assert_false(switches.torch_uncached);
+    WANTED("COMFYDD_GPU_MEMORY", "off", "PYTORCH_NO_CUDA_MEMORY_CACHING", "0");
+    assert_false(switches.gpu_memory);
+    assert_true(switches.torch_uncached);
+    WANTED("COMFYDD_GPU_MEMORY", "perhaps");
+    assert_true(switches.gpu_memory);
+}
 
 static void whether_tracing_is_wanted_is_known_without_a_word(void **state) {
     (void)state;
@@ -355,6 +369,7 @@ int main(void) {
         cmocka_unit_test(tags_are_split_as_datadog_does),
         cmocka_unit_test(at_most_ten_foreign_attributes_become_tags),
         cmocka_unit_test(whether_tracing_is_wanted_is_known_without_a_word),
+        cmocka_unit_test(switches_are_known_without_a_word),
         cmocka_unit_test(texts_for_request_headers_are_one_word),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,168 @@
+#include "cuda/hooks_driver.h"
+
+#include "cuda/callers.h"
+#include "cuda/hook_effects.h"
+#include "resolve.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define SLOTS 256u /* a power of two, several times the number of functions */
+
+enum driver_function {
+#define DRIVER(name, ...) DRIVER_##name,
+#include "cuda/cuda_api.def"
+    FUNCTIONS,
+};
+
+/* Texts, not pointers: each pointer would cost every child process a relocation. */
+static const struct {
+    char name[40], base[36]; /* as it is exported; as cuGetProcAddress knows it */
+    int since;               /* which version it wants at least */
+    int streams;             /* see cuda_api.def */
+} functions[] = {
+#define DRIVER(exported, known_as, version, twin, ...) {#exported, known_as, version, twin},
+#include "cuda/cuda_api.def"
+};
+
+/* ---- the real functions ---- */
+
+static const void *library; /* the driver's dynamic section; set last */
+static void *reals[FUNCTIONS];
+static cuda_result (*get_current)(cuda_context *);
+static cuda_result (*get_device)(cuda_device *);
+static uint8_t slots[SLOTS]; /* 1 + the function whose real address hashes to here */
+
+static unsigned slot_of(const void *address) {
+    return (unsigned)((uintptr_t)address * UINT64_C(0x9e3779b97f4a7c15) >> 56);
+}
+
+static void fill_slots(void) {
+    for (unsigned i = 0; i < FUNCTIONS; i++) {
+        if (!reals[i]) continue;
+        unsigned at = slot_of(reals[i]);
+        for (; slots[at] && reals[slots[at] - 1] != reals[i]; at = (at + 1) % SLOTS) {
+        }
+        __atomic_store_n(&slots[at], (uint8_t)(i + 1), __ATOMIC_RELEASE);
+    }
+}
+
+/* Finds the driver's library, unless that is done. Two threads at once write the same. */
+static bool is_found(void) {
+    if (__atomic_load_n(&library, __ATOMIC_ACQUIRE)) return true;
+    int saved_errno = errno;
+    struct resolve_library driver;
+    bool loaded = resolve_library("libcuda.so", &driver);
+    errno = saved_errno;
+    if (!loaded) return false;
+    for (unsigned i = 0; i < FUNCTIONS; i++)
+        __atomic_store_n(&reals[i], resolve_symbol(&driver, functions[i].name), __ATOMIC_RELEASE);
+    *(void **)&get_current = resolve_symbol(&driver, "cuCtxGetCurrent");
+    *(void **)&get_device = resolve_symbol(&driver, "cuCtxGetDevice");
+    fill_slots();
+    __atomic_store_n(&library, driver.dynamic, __ATOMIC_RELEASE);
+    return true;
+}
+
+/* Which function has this address; FUNCTIONS: none. */
+static unsigned function_at(const void *real) {
+    for (unsigned at = slot_of(real); slots[at]; at = (at + 1) % SLOTS)
+        if (reals[slots[at] - 1] == real) return slots[at] - 1u;
+    return FUNCTIONS;
+}
+
+bool hooks_driver_has(const char *name) {
+    for (unsigned i = 0; i < FUNCTIONS; i++)
+        if (strcmp(functions[i].name, name) == 0) return true;
+    return false;
+}
+
+struct hook_place hooks_driver_place(void) {
+    struct hook_place place = {.device = LEDGER_NO_DEVICE};
+    cuda_context context = NULL;
+    cuda_device device;
+    if (!is_found() || !get_current || get_current(&context) != CUDA_OK || !context) return place;
+    place.context = context;
+    if (hook_calls_device_of(context, &place.device)) return place;
+    if (get_device && get_device(&device) == CUDA_OK) {
+        place.device = (uint8_t)device;
+        hook_calls_remember_device(context, place.device);
+    }
+    return place;
+}
+
+/* ---- the wrappers ---- */
+
+#define PLACE()               hooks_driver_place()
+#define PLACE_AFTER_FAILURE() hooks_driver_place()
+#define CUTS_TENSORS(kind)                                                                                   \
+    ((kind) == LEDGER_PHYSICAL && callers_find(__builtin_return_address(0), false).is_torch)
+#define RESOLVED(name, out, version, flags)                                                                  \
+    *(out) = hooks_driver_wrapper_named(*(out), name, version, flags, __builtin_return_address(0))
+
+#define DRIVER(name, base, since, streams, parameters, arguments, effect)                                    \
+    static cuda_result hook_##name parameters {                                                              \
+        cuda_result(*real) parameters;                                                                       \
+        *(void **)&real = __atomic_load_n(&reals[DRIVER_##name], __ATOMIC_RELAXED);                          \
+        HOOK_BODY(real, arguments, effect);                                                                  \
+    }
+#include "cuda/cuda_api.def"
+
+/* Code, not a table: see above. */
+static void *wrapper_of(unsigned function) {
+    switch (function) {
+#define DRIVER(name, ...)                                                                                    \
+    case DRIVER_##name:                                                                                      \
+        return (void *)hook_##name;
+#include "cuda/cuda_api.def"
+    }
+    return NULL;
+}
+
+/* What comfy-aimdo patches (src/cuda-hooks-shared.h in 0.3 and later). It must get the driver's code, or it would sit above
+ * the wrappers, where its retries look like failures of the program. */
+static bool is_patched_by_aimdo(unsigned function) {
+    return function == DRIVER_cuMemAlloc_v2 || function == DRIVER_cuMemFree_v2 ||
+           function == DRIVER_cuMemAllocAsync || function == DRIVER_cuMemAllocAsync_ptsz ||
+           function == DRIVER_cuMemFreeAsync || function == DRIVER_cuMemFreeAsync_ptsz;
+}
+
+static void *substitute(unsigned function, void *real, const void *caller) {
+    if (is_patched_by_aimdo(function) && callers_find(caller, false).is_aimdo) return real;
+    return wrapper_of(function);
+}
+
+void *hooks_driver_wrapper(void *real, const void *caller) {
+    if (!real || !is_found()) return real;
+    unsigned function = function_at(real);
+    return function == FUNCTIONS ? real : substitute(function, real, caller);
+}
+
+/* ---- addresses that are not exported ---- */
+
+static bool is_in_driver(const void *address) {
+    struct resolve_library holder;
+    return resolve_library_at(address, &holder) && holder.dynamic == library;
+}
+
+/* Which function a name means to a program of that version. Of versions to come nothing is known. */
+static unsigned function_named(const char *name, int version, uint64_t flags) {
+    unsigned best = FUNCTIONS;
+    if (version > CUDA_NEWEST_KNOWN) return best;
+    for (unsigned i = 0; i < FUNCTIONS; i++) {
+        bool per_thread = flags & CUDA_PER_THREAD_STREAM;
+        if (functions[i].since > version || strcmp(functions[i].base, name) != 0) continue;
+        if (functions[i].streams && per_thread != (functions[i].streams == 2)) continue;
+        if (best == FUNCTIONS || functions[i].since > functions[best].since) best = i;
+    }
+    return best;
+}
+
+void *hooks_driver_wrapper_named(void *real, const char *name, int version, uint64_t flags,
+                                 const void *caller) {
+    if (!is_found()) return real;
+    unsigned function = function_at(real);
+    if (function == FUNCTIONS) function = function_named(name, version, flags);
+    if (function == FUNCTIONS || !reals[function]) return real;
+    return reals[function] == real || is_in_driver(real) ? substitute(function, real, caller) : real;
+}

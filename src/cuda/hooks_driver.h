@@ -1,0 +1,31 @@
+/* hooks_driver: the functions of CUDA's driver that are hooked: the real ones, the wrappers, and which belongs to which.
+ *
+ * A wrapper is given out in place of the address of the real function, wherever a program asks for that: dlsym,
+ * cuGetProcAddress, cudaGetDriverEntryPoint. By address, because names do not tell: what cuGetProcAddress gives for a name
+ * depends on the version asked for (HAMi-core issues 57, 65, 233, 320). Programs that are linked with the driver's library
+ * itself are not seen.
+ *
+ * Any thread; takes the loader's lock until the driver's library has been found. */
+#ifndef COMFYDD_HOOKS_DRIVER_H
+#define COMFYDD_HOOKS_DRIVER_H
+
+#include "cuda/hook_calls.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Whether a hooked function is exported by that name. */
+bool hooks_driver_has(const char *name);
+
+/* The wrapper to give the caller for this address of the driver; `real` itself when there is none, or when the caller is
+ * comfy-aimdo and patches the code at what it is given. */
+void *hooks_driver_wrapper(void *real, const void *caller);
+
+/* The same for what cuGetProcAddress has given for a name: also where that is not the address that the library exports. */
+void *hooks_driver_wrapper_named(void *real, const char *name, int version, uint64_t flags,
+                                 const void *caller);
+
+/* The calling thread's context and device. */
+struct hook_place hooks_driver_place(void);
+
+#endif

@@ -1,0 +1,25 @@
+/* cuda_probe: what the programs of tests/integration/cuda ask the hooks under test (cuda_probe.c). */
+#ifndef CUDA_PROBE_H
+#define CUDA_PROBE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cuda/ledger.h"
+
+struct probe {
+    uint64_t bytes[LEDGER_KINDS], count[LEDGER_KINDS]; /* live entries by enum ledger_kind, segments included */
+    uint64_t segment_bytes, segments, tensors;
+    uint64_t allocations, failures; /* that the program saw */
+    uint64_t pictures;              /* of out-of-memory */
+    uint64_t reported;              /* by c10 */
+    uint64_t requested;             /* by the last failure */
+    uint64_t told_free;             /* what the last picture that c10 reported knows was free */
+};
+
+/* Weak: NULL in a program that runs without the probe. */
+struct probe probe_read(void) __attribute__((weak));
+/* The entry at an address; false when there is none. */
+bool probe_find(enum ledger_space space, uint64_t address, struct ledger_entry *found) __attribute__((weak));
+
+#endif
