@@ -15,11 +15,15 @@
 
 #define STOP_MS 100 /* limit for waiting until other threads have finished their captures */
 
-static bool on;
+static bool on;           /* atomic, as are the next three */
 static bool stopped;      /* for good */
 static int captures;      /* being made now, by all threads */
 static uint64_t interval; /* bytes per sampled stack */
 static char failure[256] = "not started";
+
+static bool is(const bool *flag) {
+    return __atomic_load_n(flag, __ATOMIC_SEQ_CST);
+}
 
 /* ---- start and stop ---- */
 
@@ -29,7 +33,8 @@ static PyObject *stop_at_exit(PyObject *self, PyObject *unused) {
     return python_none();
 }
 
-/* Python's atexit functions run before any thread state is freed; Py_AtExit and libc's come after that. */
+/* Python's atexit functions run before any thread state is freed; Py_AtExit and libc's come after that. (Should the program
+ * clear them, frames_reader still sees the end, but not while it is reading.) */
 static bool register_stop(void) {
     static PyMethodDef method;
     method = (PyMethodDef){"comfydd_frames_stop", stop_at_exit, METH_NOARGS, NULL};
@@ -69,7 +74,7 @@ static const char *prepare(void) {
 
 bool frames_start(void) {
     static bool starting; /* the self-test lets go of the GIL */
-    if (on || stopped || starting) return on;
+    if (starting || is(&on) || is(&stopped)) return is(&on);
     starting = true;
     int saved_errno = errno;
     struct python_error error;
@@ -77,11 +82,11 @@ bool frames_start(void) {
     const char *why = prepare();
     python_error_restore(&error);
     snprintf(failure, sizeof failure, "%s", why ? why : "");
-    interval = (uint64_t)config()->stack_sample_bytes;
-    if (!why && !stopped) __atomic_store_n(&on, true, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&interval, (uint64_t)config()->stack_sample_bytes, __ATOMIC_RELAXED);
+    if (!why && !is(&stopped)) __atomic_store_n(&on, true, __ATOMIC_SEQ_CST);
     errno = saved_errno;
     starting = false;
-    return on;
+    return is(&on);
 }
 
 const char *frames_failure(void) {
@@ -90,7 +95,7 @@ const char *frames_failure(void) {
 
 void frames_stop(void) {
     int saved_errno = errno;
-    stopped = true;
+    __atomic_store_n(&stopped, true, __ATOMIC_SEQ_CST);
     __atomic_store_n(&on, false, __ATOMIC_SEQ_CST);
     for (int ms = 0; __atomic_load_n(&captures, __ATOMIC_SEQ_CST) > 0 && ms < STOP_MS; ms++)
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
@@ -129,10 +134,10 @@ static uint32_t capture(void) {
 }
 
 uint32_t frames_capture(void) {
-    if (!__atomic_load_n(&on, __ATOMIC_RELAXED)) return 0;
+    if (!is(&on)) return 0;
     __atomic_add_fetch(&captures, 1, __ATOMIC_SEQ_CST);
     /* Again: frames_stop, too, first writes the one and then reads the other, so one of the two sees the other. */
-    uint32_t id = __atomic_load_n(&on, __ATOMIC_SEQ_CST) ? capture() : 0;
+    uint32_t id = is(&on) ? capture() : 0;
     __atomic_sub_fetch(&captures, 1, __ATOMIC_RELEASE);
     return id;
 }
@@ -145,11 +150,11 @@ static __thread int64_t until_sample; /* bytes; 0: nothing allocated on this thr
 static __attribute__((noinline)) int64_t draw(void) {
     static uint64_t drawn;
     uint64_t number = __atomic_add_fetch(&drawn, 1, __ATOMIC_RELAXED);
-    return 1 + (int64_t)(hash_mix(number, 0, number) % (2 * interval));
+    return 1 + (int64_t)(hash_mix(number, 0, number) % (2 * __atomic_load_n(&interval, __ATOMIC_RELAXED)));
 }
 
 uint32_t frames_sample(uint64_t size) {
-    if (size >= interval) return frames_capture();
+    if (size >= __atomic_load_n(&interval, __ATOMIC_RELAXED)) return frames_capture();
     if (!until_sample) until_sample = draw();
     until_sample -= (int64_t)size;
     if (until_sample > 0) return 0;

@@ -55,6 +55,7 @@ static bool others_cannot_be_told(void) {
 
 /* Not the "current" thread state: without the GIL that is NULL or, up to 3.11, another thread's. */
 INLINE const char *thread_state(bool careful) {
+    if (python_finalizing()) return NULL;
     PyThreadState *state = PyGILState_GetThisThreadState();
     if (!state || PyThreadState_GetInterpreter(state) != main_interpreter || others_cannot_be_told())
         return NULL;

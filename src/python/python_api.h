@@ -130,6 +130,10 @@ extern const char *PyUnicode_AsUTF8AndSize(PyObject *unicode, Py_ssize_t *size) 
 /* From 3.12 on. New reference; NameError when the variable is unbound. */
 extern PyObject *PyFrame_GetVar(PyFrameObject *frame, PyObject *name) __attribute__((weak));
 
+/* The one up to 3.12, the other from 3.13 on. */
+extern int _Py_IsFinalizing(void) __attribute__((weak));
+extern int Py_IsFinalizing(void) __attribute__((weak));
+
 /* The running interpreter's minor version (9 for 3.9), 0 before python_init. */
 extern int python_minor;
 
@@ -138,6 +142,11 @@ extern PyObject *python_none_object;
 
 /* Reads the version. True when this Python is one we support: CPython 3.9 or newer, with a GIL. Needs the GIL. */
 bool python_init(void);
+
+/* Whether Py_Finalize has begun to take the interpreter apart. Any thread, without the GIL. */
+static inline bool python_finalizing(void) {
+    return python_minor < 13 ? _Py_IsFinalizing() : Py_IsFinalizing();
+}
 
 static inline void python_decref(PyObject *object) {
     if (object) Py_DecRef(object);

@@ -74,6 +74,20 @@ atexit.register(say, "earlier")
 
 
 @pytest.mark.parametrize("version", PYTHONS)
+def test_nor_when_the_program_has_cleared_its_atexit_functions(probe, version):
+    assert program(PYTHONS[version], probe, """
+start()
+atexit._clear()
+class Last:
+    def __del__(self, write=os.write, released=released):
+        write(1, b"%d" % (released() != 0))
+last = Last()
+last.__del__()
+sys.keep = last  # until the modules are taken apart
+""") == ["10"]
+
+
+@pytest.mark.parametrize("version", PYTHONS)
 def test_exit_while_threads_capture(probe, version):
     for _ in range(5):
         program(PYTHONS[version], probe, """
