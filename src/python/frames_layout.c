@@ -5,8 +5,7 @@
 
 #define OF_3_9_AND_3_10                                                                                      \
     .thread_frame = 24, .thread_id = 176, .frame_previous = 24, .frame_code = 32, .code_filename = 104,      \
-    .code_name = 112, .code_lines = 120, .code_first_line = 40, .bytes_value = 32, .text_ascii = 48,         \
-    .text_compact = 72
+    .code_name = 112, .code_lines = 120, .code_first_line = 40, .text_ascii = 48, .text_compact = 72
 
 static const struct frames_layout known[] = {
     [9] = {OF_3_9_AND_3_10, .frame_instruction = 104, .lasti_unit = 1, .lines = FRAMES_LNOTAB},
@@ -24,7 +23,6 @@ static const struct frames_layout known[] = {
             .code_first_line = 72,
             .code_first_traceable = 168,
             .code_bytecode = 184,
-            .bytes_value = 32,
             .text_ascii = 48,
             .text_compact = 72,
             .lines = FRAMES_LOCATIONS},
@@ -42,7 +40,6 @@ static const struct frames_layout known[] = {
             .code_first_traceable = 176,
             .code_bytecode = 192,
             .code_version = 92,
-            .bytes_value = 32,
             .text_ascii = 40,
             .text_compact = 56,
             .lines = FRAMES_LOCATIONS},
@@ -74,7 +71,7 @@ static const char *from_debug_offsets(struct frames_layout *layout, int minor, c
         return "the layout published is that of another Python";
     if (words[2] != 0) return "free-threaded Python";
     if (words[at->object_type] != FRAMES_TYPE || words[at->text_state] != FRAMES_STATE ||
-        words[at->text_length] != FRAMES_SIZE)
+        words[at->text_length] != FRAMES_SIZE || words[at->bytes_value] != FRAMES_BYTES)
         return "objects of an unknown layout";
     const uint8_t *places = (const uint8_t *)at;
     for (size_t i = 0; i < sizeof *at; i++)
@@ -95,7 +92,6 @@ static const char *from_debug_offsets(struct frames_layout *layout, int minor, c
         /* These two are not published; cpython/code.h has them there since 3.12. */
         .code_first_traceable = (uint16_t)(words[at->code_bytecode] - 16),
         .code_version = (uint16_t)(words[at->code_local_names] - 4),
-        .bytes_value = (uint16_t)words[at->bytes_value],
         .text_ascii = (uint16_t)words[at->text_ascii],
         .text_compact = (uint16_t)(words[at->text_ascii] + 16),
         .lines = FRAMES_LOCATIONS,

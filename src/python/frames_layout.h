@@ -29,13 +29,13 @@ struct frames_layout {
     uint16_t code_bytecode;
     uint16_t
         code_version; /* uint32_t, unique among all code objects of a process; 0 when they have run out */
-    uint16_t bytes_value, text_ascii, text_compact;
+    uint16_t text_ascii, text_compact;
     uint8_t lasti_unit; /* bytes; 0 where the instruction is a pointer */
     uint8_t lines;      /* enum frames_lines */
 };
 
-/* The same since 3.9: of PyObject, PyVarObject and str. */
-enum { FRAMES_TYPE = 8, FRAMES_SIZE = 16, FRAMES_HASH = 24, FRAMES_STATE = 32 };
+/* The same since 3.9: of PyObject, PyVarObject, str, and the content of bytes. */
+enum { FRAMES_TYPE = 8, FRAMES_SIZE = 16, FRAMES_HASH = 24, FRAMES_STATE = 32, FRAMES_BYTES = 32 };
 
 /* frame_owner: a generator's frame has run its first instructions long since; from the third value on it is no function's. */
 enum { FRAMES_OWNED_BY_GENERATOR = 1, FRAMES_OWNED_BY_INTERPRETER = 3 };

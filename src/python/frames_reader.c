@@ -189,7 +189,7 @@ INLINE bool resolve(const struct frames_place *place, struct frames_site *site, 
         !load(&first, place->code + layout.code_first_line, sizeof first, careful) ||
         !load(&size, lines + FRAMES_SIZE, sizeof size, careful) || size < 0 || size > LONGEST_TABLE)
         return false;
-    const uint8_t *table = (const uint8_t *)lines + layout.bytes_value;
+    const uint8_t *table = (const uint8_t *)lines + FRAMES_BYTES;
     uint8_t copy[4096];
     if (careful) {
         if (size > (int64_t)sizeof copy) size = sizeof copy;
@@ -248,7 +248,7 @@ static uint64_t mix_content(uint64_t key, const struct frames_place *place) {
     key = hash_mix(key, (uintptr_t)code, (uint64_t)first << 32 | place->offset);
     key = hash_mix(key, (uintptr_t)file, content_of(file));
     key = hash_mix(key, (uintptr_t)name, content_of(name));
-    return mix_lines(key ^ (uintptr_t)lines, lines + layout.bytes_value, hash_word(lines + FRAMES_SIZE));
+    return mix_lines(key ^ (uintptr_t)lines, lines + FRAMES_BYTES, hash_word(lines + FRAMES_SIZE));
 }
 
 uint64_t frames_reader_key(const struct frames_place *places, size_t count) {

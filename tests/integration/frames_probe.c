@@ -125,10 +125,11 @@ int probe_wrong_layouts(char *accepted, size_t room) {
         const char *name;
         size_t offset;
     } members[] = {
-        MEMBER(thread_cframe), MEMBER(thread_frame),         MEMBER(thread_id),     MEMBER(frame_previous),
-        MEMBER(frame_code),    MEMBER(frame_instruction),    MEMBER(frame_owner),   MEMBER(code_filename),
-        MEMBER(code_name),     MEMBER(code_lines),           MEMBER(code_bytecode), MEMBER(code_first_line),
-        MEMBER(bytes_value),   MEMBER(code_first_traceable), MEMBER(text_ascii),    MEMBER(text_compact),
+        MEMBER(thread_cframe),        MEMBER(thread_frame),  MEMBER(thread_id),
+        MEMBER(frame_previous),       MEMBER(frame_code),    MEMBER(frame_instruction),
+        MEMBER(frame_owner),          MEMBER(code_filename), MEMBER(code_name),
+        MEMBER(code_lines),           MEMBER(code_bytecode), MEMBER(code_first_line),
+        MEMBER(code_first_traceable), MEMBER(text_ascii),    MEMBER(text_compact),
     };
     struct frames_layout right, moved;
     PyObject *type = PyObject_Type(Py_CompileString("", "", Py_file_input));
