@@ -56,7 +56,7 @@ EXPORT void report_memory(void *pointer, int64_t change, size_t allocated, size_
             ledger_add(&tensor);
         else
             ledger_remove(LEDGER_TENSOR, tensor.address, &tensor);
-        usage_c10((uint8_t)device.index, allocated, reserved);
+        usage_c10((uint8_t)device.index, allocated);
     }
     void (*real)(void *, int64_t, size_t, size_t, struct c10_device);
     *(void **)&real = real_of(C10__ZN3c1027reportMemoryUsageToProfilerEPvlmmNS_6DeviceE);
@@ -66,7 +66,7 @@ EXPORT void report_memory(void *pointer, int64_t change, size_t allocated, size_
 EXPORT void report_oom(int64_t requested, size_t allocated, size_t reserved, struct c10_device device);
 EXPORT void report_oom(int64_t requested, size_t allocated, size_t reserved, struct c10_device device) {
     if (is_gpu(device)) {
-        usage_c10((uint8_t)device.index, allocated, reserved);
+        usage_c10((uint8_t)device.index, allocated);
         usage_c10_out_of_memory();
         oom_reported((uint8_t)device.index, (uint64_t)requested, owners_current());
     }

@@ -11,8 +11,7 @@ struct device_usage {
     uint64_t direct;        /* of `allocated`, what is neither in segments nor in async pools */
     uint64_t mapped;        /* by VMM calls */
     uint64_t c10_allocated; /* as c10 last reported */
-    uint64_t c10_reserved;
-    uint64_t padding; /* up to a cache line */
+    uint64_t padding[2];    /* up to a cache line */
 };
 
 static struct device_usage devices[LEDGER_DEVICES];
@@ -89,10 +88,9 @@ void usage_change(const struct ledger_entry *entry, int sign) {
     change_allocated(device, by);
 }
 
-void usage_c10(uint8_t device, uint64_t allocated, uint64_t reserved) {
+void usage_c10(uint8_t device, uint64_t allocated) {
     unsigned index = ledger_device_index(device);
     struct device_usage *usage = &devices[index];
-    __atomic_store_n(&usage->c10_reserved, reserved, __ATOMIC_RELAXED);
     uint64_t before = __atomic_exchange_n(&usage->c10_allocated, allocated, __ATOMIC_RELAXED);
     if (allocated != before) change_allocated(index, allocated - before);
 }
@@ -120,7 +118,7 @@ struct usage usage_now_on(uint8_t device) {
         .allocated = allocated,
         .mapped = get(&usage->mapped),
         .torch_allocated = allocated - direct,
-        .torch_reserved = allocated - direct - in_segments + get(&usage->c10_reserved),
+        .torch_reserved = allocated - direct - in_segments + get(&usage->segments),
     };
 }
 

@@ -20,8 +20,9 @@
 /* An entry came (+1) or went (-1). */
 void usage_change(const struct ledger_entry *entry, int sign);
 
-/* PyTorch's caching allocator has `allocated` bytes in tensors and `reserved` bytes in segments of that device. */
-void usage_c10(uint8_t device, uint64_t allocated, uint64_t reserved);
+/* PyTorch's caching allocator has `allocated` bytes in tensors of that device. What it has in segments the ledger knows: c10
+ * does not report that segments are given back (torch.cuda.empty_cache). */
+void usage_c10(uint8_t device, uint64_t allocated);
 
 /* PyTorch has reported an out-of-memory of its own allocator. */
 void usage_c10_out_of_memory(void);

@@ -186,13 +186,20 @@ static void test_segments_are_not_counted_twice(void **state) {
     assert_int_equal(allocated(), 0);
     assert_int_equal(usage_now().live, 2 << 20);
     add((struct ledger_entry){.space = LEDGER_TENSOR, .kind = LEDGER_PART, .address = 0x1000, .size = 512});
-    usage_c10(0, 512, 2 << 20);
+    usage_c10(0, 512);
     struct usage now = usage_now();
     assert_int_equal(now.allocated, 512);
     assert_int_equal(now.live, 2 << 20);
     assert_int_equal(now.torch_allocated, 512);
     assert_int_equal(now.torch_reserved, 2 << 20);
     assert_int_equal(ledger_count(), 1);
+    /* torch.cuda.empty_cache: nothing is reported, the segment is freed. */
+    struct ledger_entry removed;
+    assert_true(ledger_remove(LEDGER_TENSOR, 0x1000, &removed));
+    usage_c10(0, 0);
+    assert_int_equal(usage_now().torch_reserved, 2 << 20);
+    assert_true(ledger_remove(LEDGER_POINTER, 0x1000, &removed));
+    assert_int_equal(usage_now().torch_reserved, 0);
 }
 
 static uint32_t seven(uint64_t size) {

@@ -113,7 +113,7 @@ static void test_kinds(void **state) {
         {.kind = LEDGER_PART, .size = 1u << 20}, {.kind = LEDGER_PHYSICAL, .size = 5000, .segment = true}};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         usage_change(&kinds[i], 1);
-    usage_c10(0, 3000, 5000);
+    usage_c10(0, 3000);
     struct usage now = usage_now();
     assert_int_equal(now.live, 1111 + 5000);
     assert_int_equal(now.allocated, 1111 + 3000);
@@ -121,7 +121,7 @@ static void test_kinds(void **state) {
     assert_int_equal(now.torch_allocated, 3010);
     assert_int_equal(now.torch_reserved, 5010);
     assert_int_equal(usage_pinned(), 30000);
-    usage_c10(0, 0, 0);
+    usage_c10(0, 0);
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         usage_change(&kinds[i], -1);
     now = usage_now();
@@ -133,8 +133,8 @@ static void test_c10_totals_make_peaks(void **state) {
     (void)state;
     struct usage_window window = {0};
     usage_open(&window);
-    usage_c10(0, 700, 2048);
-    usage_c10(0, 200, 2048);
+    usage_c10(0, 700);
+    usage_c10(0, 200);
     usage_close(&window);
     assert_int_equal(window.peak, 700);
     assert_int_equal(usage_now().allocated, 200);
