@@ -29,8 +29,6 @@ UNIT_AID := $(patsubst tests/unit/%.c,$(BUILD)/unit/%.o,$(filter-out tests/unit/
 FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 VENV     := build/venv/ready
-TORCH    := build/venvs/torch/ready
-TORCH_PYTHON ?= python3.11
 
 .PHONY: all check unit asan tsan integration fake-cuda check-torch fuzz fuzzers bench demo lint format install clean help
 .SECONDARY:
@@ -86,16 +84,6 @@ integration: all $(VENV) ## pytest over tests/integration; PYTEST_ARGS selects
 fake-cuda: # the fake GPU that integration tests run on, in build/fakes/cuda
 	$(MAKE) -f tests/fakes/cuda/Makefile PYTHON=$(PYTHON) CC=$(CC)
 
-check-torch: all fake-cuda $(VENV) $(TORCH) ## real PyTorch on the fake GPU; installs 5 GB, not part of check
-	scripts/run-integration build/venv/bin/python tests/check_torch $(PYTEST_ARGS)
-
-# PyTorch's libraries find NVIDIA's runtime by their RPATH, whatever LD_LIBRARY_PATH says: the fake one takes its place.
-$(TORCH): tests/check_torch/requirements.txt
-	$(TORCH_PYTHON) -m venv --clear $(@D)
-	$(@D)/bin/python -m pip install -qq --disable-pip-version-check -r $<
-	ln -sf $(CURDIR)/build/fakes/cuda/libcudart.so.13 $(@D)/lib/python3.*/site-packages/nvidia/cu13/lib/
-	touch $@
-
 # The Python that runs the tests, and clang-format in the version that the tree is formatted with.
 $(VENV): tests/requirements.txt
 	$(PYTHON) -m venv --clear $(@D)
@@ -133,6 +121,8 @@ install: all ## into PREFIX (default /usr/local)
 	install -D -m 755 build/libcomfydd.so $(DESTDIR)$(PREFIX)/lib/libcomfydd.so.new
 	mv $(DESTDIR)$(PREFIX)/lib/libcomfydd.so.new $(DESTDIR)$(PREFIX)/lib/libcomfydd.so
 	install -D -m 755 scripts/comfyui-with-comfydd $(DESTDIR)$(PREFIX)/bin/comfyui-with-comfydd
+
+include tests/check_torch/rules.mk
 
 clean: ## remove build/
 	rm -rf build

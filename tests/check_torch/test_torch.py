@@ -1,4 +1,5 @@
-"""Real PyTorch and comfy-aimdo on the fake GPU: that the fake is one to them, and that PyTorch's own figures are right."""
+"""Real PyTorch and comfy-aimdo on the fake GPU: their own figures are those of its books, and so are the library's; and with the
+library they do what they do without it."""
 
 import json
 import pathlib
@@ -13,23 +14,32 @@ pytestmark = pytest.mark.timeout(600)
 
 HERE = pathlib.Path(__file__).resolve().parent
 PYTHON = HERE.parents[1] / "build/venvs/torch/bin/python"
+PROBE = HERE.parents[1] / "build/release/check_torch/probe.so"  # the library; `make check-torch` has built it
 STEPS = 10_000
 GIB = 1 << 30
 PAGE = 20 << 20  # what an expandable segment of large tensors grows by
 
 NATIVE, ASYNC, EXPANDABLE = "backend:native", "backend:cudaMallocAsync", "expandable_segments:True"
 allocators = pytest.mark.parametrize("allocator", [NATIVE, ASYNC, EXPANDABLE])
+preloads = pytest.mark.parametrize("preload", [False, True], ids=["bare", "with comfydd"])
 
 
 @pytest.fixture
 def torch_program(tmp_path):
-    """torch_program(allocator, NAME, argument..., **FakeCuda's options): (lines of JSON that it printed, the GPU's stats)."""
+    """torch_program(allocator, preload, NAME, argument..., **FakeCuda's options): (lines of JSON that it printed, the GPU's
+    stats)."""
 
-    def start(allocator, name, *arguments, **options):
+    def start(allocator, preload, name, *arguments, **options):
         gpu = FakeCuda(tmp_path, **options)
+        variables = {"LD_PRELOAD": PROBE} if preload else {}
         done = subprocess.run(
             [PYTHON, HERE / name, *map(str, arguments)],
-            env={**environment_without_datadog(), **gpu.environment, "PYTORCH_CUDA_ALLOC_CONF": allocator},
+            env={
+                **environment_without_datadog(),
+                **gpu.environment,
+                **variables,
+                "PYTORCH_CUDA_ALLOC_CONF": allocator,
+            },
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -41,18 +51,21 @@ def torch_program(tmp_path):
     return start
 
 
+@preloads
 @allocators
-def test_pytorchs_figures_are_the_books_all_along(torch_program, allocator):
-    (done,), stats = torch_program(allocator, "walk.py", STEPS, memory="1G")
+def test_figures_are_the_books_all_along(torch_program, allocator, preload):
+    (done,), stats = torch_program(allocator, preload, "walk.py", STEPS, memory="512M", devices=2)
+    assert done["preloaded"] == preload
     assert done["allocated"] > STEPS / 3 and done["freed"] > STEPS / 3 and done["emptied"]
-    assert done["out of memory"] > 3 and done["peak"] > 0.97 * GIB
+    assert done["out of memory"] > 3 and min(done["peaks"]) > 0.97 * (512 << 20)
     used = {name for name in ("cuMemAlloc_v2", "cuMemAllocAsync", "cuMemCreate") if stats.calls.get(name)}
     assert used == {{NATIVE: "cuMemAlloc_v2", ASYNC: "cuMemAllocAsync", EXPANDABLE: "cuMemCreate"}[allocator]}
 
 
+@preloads
 @allocators
-def test_out_of_memory(torch_program, allocator):
-    (figures,), stats = torch_program(allocator, "out_of_memory.py", memory="8G")
+def test_out_of_memory(torch_program, allocator, preload):
+    (figures,), _ = torch_program(allocator, preload, "out_of_memory.py", memory="8G")
     assert figures["after"] == 0
     if allocator == ASYNC:
         assert "Allocation on device 0 would exceed allowed memory" in figures["text"]
@@ -64,11 +77,12 @@ def test_out_of_memory(torch_program, allocator):
         assert 7 * GIB < figures["in_use"] <= 8 * GIB
     whole_pages = -(-7 * GIB // PAGE) * PAGE
     assert figures["large"] == {NATIVE: 2 * GIB, ASYNC: 7 * GIB, EXPANDABLE: whole_pages}[allocator]
+    assert figures["ours"] == (figures["ooms"] if preload else None)
 
 
 @pytest.mark.parametrize("allocator", [NATIVE, ASYNC])
 def test_aimdo_evicts_weights_to_make_room(torch_program, allocator):
-    lines, stats = torch_program(allocator, "weights.py", memory="2G")
+    lines, stats = torch_program(allocator, False, "weights.py", memory="2G")
     steps = {line["what"]: line for line in lines if line["what"] not in ("model", "tensor")}
     models = [line for line in lines if line["what"] == "model"]
     tensors = [line for line in lines if line["what"] == "tensor"]
@@ -83,7 +97,10 @@ def test_aimdo_evicts_weights_to_make_room(torch_program, allocator):
 
 
 @allocators
-def test_aimdo_decides_the_same_every_time(torch_program, allocator):
-    first, _ = torch_program(allocator, "weights.py", memory="2G")
-    second, _ = torch_program(allocator, "weights.py", memory="2G")
-    assert first == second
+def test_aimdo_decides_the_same_with_the_library(torch_program, allocator):
+    bare, before = torch_program(allocator, False, "weights.py", memory="2G")
+    traced, after = torch_program(allocator, True, "weights.py", memory="2G")
+    assert traced == bare
+    ours = {"cuCtxGetCurrent", "cuCtxGetDevice"}  # what hooks ask the driver
+    assert {name for name in after.calls if after.calls[name] != before.calls.get(name)} <= ours
+    assert not set(before.calls) - set(after.calls)

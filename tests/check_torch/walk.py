@@ -1,5 +1,5 @@
-"""A random walk of allocations in real PyTorch, in and out of want of memory; at every step PyTorch's own figures must be
-those of the GPU's books, to the byte. Prints what was done, as JSON.
+"""A random walk of allocations in real PyTorch over all devices, in and out of want of memory; at every step PyTorch's own
+figures must be those of the GPU's books, and comfydd's when it is preloaded, to the byte. Prints what was done, as JSON.
 usage: walk.py STEPS; the allocator comes from PYTORCH_CUDA_ALLOC_CONF."""
 
 import collections
@@ -9,6 +9,7 @@ import random
 import sys
 
 import books
+import comfydd
 import torch
 
 MIB = 1 << 20
@@ -31,50 +32,79 @@ def random_size(chance):
     return chance.randint(4 * MIB, 64 * MIB)
 
 
-def differences(sizes):
-    """(what, PyTorch's, the books') of every figure that differs."""
-    stats = torch.cuda.memory_stats()
-    gpu = books.read()
-    pairs = {"reserved": (stats["reserved_bytes.all.current"], gpu.in_use)}
-    if ASYNC:
-        pairs["allocated"] = stats["allocated_bytes.all.current"], getattr(gpu, "async")
-        pairs["sum of sizes"] = sum(map(rounded, sizes)), getattr(gpu, "async")
-    else:
-        segments = gpu.physical if EXPANDABLE else gpu.plain
-        pairs["segments"] = stats["reserved_bytes.all.current"], segments
-        pairs["requested"] = stats["requested_bytes.all.current"], sum(sizes)
-    return [(name, *pair) for name, pair in pairs.items() if pair[0] != pair[1]]
+class Walk:
+    def __init__(self, device):
+        self.device = device
+        self.streams = [torch.cuda.current_stream(device), torch.cuda.Stream(device)]
+        self.live = []
+
+    def step(self, chance):
+        """What was done."""
+        if chance.random() < 0.001:
+            torch.cuda.empty_cache()
+            return "emptied"
+        if self.live and chance.random() < 0.45:
+            self.live.pop(chance.randrange(len(self.live)))
+            return "freed"
+        try:
+            with torch.cuda.stream(chance.choice(self.streams)):
+                tensor = torch.empty(random_size(chance), dtype=torch.uint8, device=self.device)
+                self.live.append(tensor)
+            return "allocated"
+        except torch.OutOfMemoryError:
+            del self.live[::2]
+            return "out of memory"
+
+    def differences(self):
+        """(what, one, the other) of every figure that differs."""
+        sizes = [tensor.nbytes for tensor in self.live]
+        stats = torch.cuda.memory_stats(self.device)
+        gpu = books.read(self.device)
+        ours = comfydd.read(self.device)
+        allocated, reserved = stats["allocated_bytes.all.current"], stats["reserved_bytes.all.current"]
+        pairs = {"reserved": (reserved, gpu.in_use)}
+        if ASYNC:
+            pairs["allocated"] = allocated, getattr(gpu, "async")
+            pairs["sizes"] = sum(map(rounded, sizes)), allocated
+        else:
+            pairs["segments"] = gpu.in_use, gpu.physical if EXPANDABLE else gpu.plain
+            pairs["sizes"] = stats["requested_bytes.all.current"], sum(sizes)
+        if ours and ASYNC:
+            # The driver rounds up what it hands out; who calls it does not see how far.
+            pairs["our live"] = ours.live, sum(sizes)
+            pairs["our allocated"] = ours.allocated, sum(sizes)
+            pairs["our torch_allocated"] = ours.torch_allocated, sum(sizes)
+        elif ours:
+            pairs["our live"] = ours.live, gpu.in_use
+            pairs["our mapped"] = ours.mapped, gpu.physical
+            pairs["our allocated"] = ours.allocated, allocated
+            pairs["our torch_allocated"] = ours.torch_allocated, allocated
+            pairs["our torch_reserved"] = ours.torch_reserved, reserved
+        return [(self.device, name, *pair) for name, pair in pairs.items() if pair[0] != pair[1]]
 
 
 def main(steps):
     chance = random.Random(4)
-    streams = [torch.cuda.current_stream(), torch.cuda.Stream()]
-    live = []
+    walks = [Walk(device) for device in range(torch.cuda.device_count())]
     done = collections.Counter()
-    for step in range(steps):
-        if live and chance.random() < 0.45:
-            live.pop(chance.randrange(len(live)))
-            done["freed"] += 1
-        else:
-            try:
-                with torch.cuda.stream(chance.choice(streams)):
-                    live.append(torch.empty(random_size(chance), dtype=torch.uint8, device="cuda"))
-                done["allocated"] += 1
-            except torch.OutOfMemoryError:
-                del live[::2]
-                done["out of memory"] += 1
-        if chance.random() < 0.001:
-            torch.cuda.empty_cache()
-            done["emptied"] += 1
-        wrong = differences([tensor.nbytes for tensor in live])
+    for number in range(steps):
+        walk = chance.choice(walks)
+        done[walk.step(chance)] += 1
+        wrong = walk.differences()
         if wrong:
-            sys.exit(f"step {step} {dict(done)}: {wrong}")
-    live.clear()
+            sys.exit(f"step {number} {dict(done)}: {wrong}")
+    for walk in walks:
+        walk.live.clear()
     torch.cuda.empty_cache()
-    wrong = differences([])
-    if wrong or books.read().in_use:
-        sys.exit(f"at the end: {wrong}, {books.read().in_use} bytes held")
-    print(json.dumps({**done, "peak": books.read().peak, "retries": torch.cuda.memory_stats()["num_alloc_retries"]}))
+    for walk in walks:
+        wrong = walk.differences()
+        if wrong or books.read(walk.device).in_use:
+            sys.exit(f"at the end: {wrong}, {books.read(walk.device).in_use} bytes held")
+    ours = comfydd.read()
+    ooms = sum(torch.cuda.memory_stats(walk.device)["num_ooms"] for walk in walks)
+    if ours and ours.out_of_memory != ooms:
+        sys.exit(f"{ours.out_of_memory} out-of-memories, not {ooms}")
+    print(json.dumps({**done, "peaks": [books.read(walk.device).peak for walk in walks], "preloaded": bool(ours)}))
 
 
 main(int(sys.argv[1]))

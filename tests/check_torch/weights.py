@@ -1,10 +1,12 @@
 """comfy-aimdo on the fake GPU: weights in virtual memory, more of them than fit, beside tensors of PyTorch. Prints every
-decision that it takes, and the books after each, as lines of JSON: two runs must print the same."""
+decision that it takes, and the books after each, as lines of JSON: two runs must print the same, with comfydd and without,
+whose figures must be the books'."""
 
 import json
 
 import books
 import comfy_aimdo.control as control
+import comfydd
 
 MIB = 1 << 20
 assert control.init(simple_vram_headroom=0)
@@ -12,7 +14,7 @@ assert control.init(simple_vram_headroom=0)
 import torch  # noqa: E402 aimdo wants to be loaded first
 
 torch.cuda.init()
-torch.empty(1, device="cuda")
+torch.empty(512, dtype=torch.uint8, device="cuda")
 assert control.init_device(0)
 
 from comfy_aimdo.model_vbar import ModelVBAR  # noqa: E402 they look for the library when they are imported
@@ -20,6 +22,7 @@ from comfy_aimdo.vram_buffer import VRAMBuffer  # noqa: E402
 
 
 def tell(what, **figures):
+    comfydd.check()
     gpu = books.read()
     print(json.dumps({"what": what, **figures, "physical": gpu.physical, "in_use": gpu.in_use}), flush=True)
 

@@ -1,0 +1,25 @@
+/* probe: makes of libcomfydd.so a library that follows GPU memory in any program, from the moment it is loaded, and lets the
+ * program read the figures: there is no ComfyUI here, no node, and no span. */
+#include "cuda/hooks.h"
+#include "cuda/usage.h"
+
+struct probe_figures {
+    struct usage device;
+    uint64_t pinned, out_of_memory;
+};
+
+__attribute__((visibility("default"))) bool probe_read(uint8_t device, struct probe_figures *figures);
+
+/* False when the ledger is not complete. */
+bool probe_read(uint8_t device, struct probe_figures *figures) {
+    *figures = (struct probe_figures){
+        .device = usage_now_on(device),
+        .pinned = usage_pinned(),
+        .out_of_memory = usage_out_of_memory(),
+    };
+    return ledger_recording();
+}
+
+__attribute__((constructor)) static void start(void) {
+    cuda_hooks_start(true); /* PyTorch's allocator caches here */
+}
