@@ -24,6 +24,11 @@ OBJECTS  := $(SOURCES:src/%.c=$(BUILD)/%.o)
 # What unit tests link, as far as they need it: everything but the table of contents and libc's interposed functions.
 TESTABLE := $(filter-out $(BUILD)/preload.o $(BUILD)/hooks_libc.o,$(OBJECTS))
 ARCHIVE  := $(BUILD)/libcomfydd.a
+# What belongs to the program comfydd alone, never to the library; and what it needs. libpq is loaded when it is used.
+CLI         := $(filter-out src/cli/main.c,$(sort $(wildcard src/cli/*.c)))
+CLI_ARCHIVE := $(BUILD)/libcomfydd-cli.a
+CLI_LIBS    := -l:libsqlite3.a -lm -ldl
+PQ_INCLUDE  ?= /usr/include/postgresql
 UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 UNIT_AID := $(patsubst tests/unit/%.c,$(BUILD)/unit/%.o,$(filter-out tests/unit/test_%.c,$(wildcard tests/unit/*.c)))
 FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -63,8 +68,13 @@ $(BUILD)/unit/%.o: tests/unit/%.c
 $(ARCHIVE): $(TESTABLE)
 	rm -f $@ && $(AR) rcs $@ $^
 
-$(BUILD)/unit/test_%: $(BUILD)/unit/test_%.o $(UNIT_AID) $(ARCHIVE) $(BUILD)/libjansson.a
-	$(CC) $(VARIANT_FLAGS) $(LDFLAGS) -o $@ $(filter-out %/libjansson.a,$^) $(STATIC_LIBS) -lcmocka -pthread -lm
+$(CLI_ARCHIVE): $(CLI:src/%.c=$(BUILD)/%.o)
+	rm -f $@ && $(AR) rcs $@ $^
+
+$(CLI:src/%.c=$(BUILD)/%.o): OUR_CPPFLAGS += -isystem $(PQ_INCLUDE)
+
+$(BUILD)/unit/test_%: $(BUILD)/unit/test_%.o $(UNIT_AID) $(CLI_ARCHIVE) $(ARCHIVE) $(BUILD)/libjansson.a
+	$(CC) $(VARIANT_FLAGS) $(LDFLAGS) -o $@ $(filter-out %/libjansson.a,$^) $(STATIC_LIBS) $(CLI_LIBS) -lcmocka -pthread
 
 unit: $(UNIT) ## unit tests of this VARIANT
 	scripts/run-unit $(UNIT)
@@ -96,9 +106,10 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(ARCHIVE) $(BUILD)/libjansson.a
 	    $< $(ARCHIVE) $(STATIC_LIBS) -pthread -lm
 
 # Programs of the tests, among them the benchmarks: build/VARIANT/tests/FOLDER/NAME.
-$(BUILD)/tests/%: tests/%.c $(ARCHIVE) $(BUILD)/libjansson.a
+$(BUILD)/tests/%: tests/%.c $(CLI_ARCHIVE) $(ARCHIVE) $(BUILD)/libjansson.a
 	@mkdir -p $(@D)
-	$(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(VARIANT_FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(ARCHIVE) $(STATIC_LIBS) -pthread
+	$(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(VARIANT_FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(CLI_ARCHIVE) $(ARCHIVE) \
+	    $(STATIC_LIBS) $(CLI_LIBS) -pthread
 
 fuzzers: $(FUZZERS) # with VARIANT=fuzz and a CC that has libFuzzer
 

@@ -1,8 +1,11 @@
 /* jobs: the record of jobs in a database: which one was running when the process died, and, when asked for, every state.
  *
- * A URL chooses the database: "sqlite:PATH" (a table of ours, made on first use) or "postgresql://...". What cannot be written
- * now (database down, locked, disk full) is kept in a spool file and written later, in order, once. Passwords are never shown.
- * One thread. */
+ * A URL chooses the database: "sqlite:PATH" or "postgresql://..."; docs/jobs.md is the user's view. An event is on disk, in
+ * the spool file, when jobs_write returns; a thread of ours takes it from there to the database. So the caller never waits
+ * for a database, events stay in order, and what a dead database or our own death keeps back is delivered later, once (once
+ * more when a connection, or we, die between the database's commit and our note of it; our own table does not mind that).
+ *
+ * Passwords appear in no log line and no error. Threads: one caller. In a forked child nothing here may be called. */
 #ifndef COMFYDD_JOBS_H
 #define COMFYDD_JOBS_H
 
@@ -11,29 +14,30 @@
 
 struct jobs;
 
-/* One change. Texts are borrowed; "" when unknown. */
+/* One change. Texts are borrowed, UTF-8 or not; NULL or "" when unknown. */
 struct job_event {
     const char *job_id, *prompt_id;
-    const char *state;                /* "running", "succeeded", "failed", "interrupted" */
-    const char *reason;               /* of a failure: the verdict's error type and sentence */
-    const char *node_id, *class_type; /* the node that was running */
-    uint64_t peak_memory_bytes;       /* 0 when unknown */
-    uint64_t at_ns;                   /* since the Unix epoch */
+    const char *state;  /* "running", "succeeded", "failed", "interrupted", "unknown" (see jobs_live.h) */
+    const char *reason; /* of a failure: error type and sentence */
+    const char *node_id, *class_type; /* the node that was running, or that failed */
+    uint64_t peak_memory_bytes;       /* of GPU memory; 0 when unknown */
+    uint64_t started_ns; /* since the Unix epoch, of the workflow: with prompt_id the identity of a run */
+    uint64_t at_ns;      /* since the Unix epoch, of the change */
 };
 
-/* `url` as above; `sql`: a statement with named parameters (:job_id :prompt_id :state :reason :node_id :class_type :peak_memory
- * :at) to be used instead of our table, or NULL; `spool`: path of the spool file. Opens lazily: a database that is down is no
- * error. NULL, with one line of explanation in *error (static), for a URL or statement that cannot be right. */
+/* `sql`: a statement with named parameters (jobs_sql.h) to be used instead of our table, or NULL; `spool`: path of the spool
+ * file, made when missing, for one supervisor at a time. A database that is down is no error. NULL, with one line of
+ * explanation in *error (static; without a password), for a URL or statement that cannot be right, a spool file that
+ * cannot be had, or a database library that this machine lacks. What an earlier run left in the spool is delivered too. */
 struct jobs *jobs_open(const char *url, const char *sql, const char *spool, const char **error);
 
-/* Writes the event, or spools it. */
+/* Keeps the event for delivery. */
 void jobs_write(struct jobs *jobs, const struct job_event *event);
 
-/* Tries what is spooled, with back-off (1 s doubling to 60 s); call it now and then. Returns when to call next: seconds from
- * now, negative when nothing is spooled. `mono_ns`: CLOCK_MONOTONIC. */
-double jobs_tend(struct jobs *jobs, uint64_t mono_ns);
-
-/* Tries once more, at most `seconds`, and closes. */
+/* Waits until all is delivered, at most `seconds`, and closes. What is left stays in the spool file. NULL is fine. */
 void jobs_close(struct jobs *jobs, double seconds);
+
+/* Overwrites the password in a URL (an element of argv or environ, so that ps does not show it) with '*'. */
+void jobs_hide_password(char *url);
 
 #endif
