@@ -2,7 +2,7 @@
 TORCH        := build/venvs/torch/ready
 TORCH_PYTHON ?= python3.11
 
-check-torch: $(BUILD)/check_torch/probe.so fake-cuda $(VENV) $(TORCH) ## real PyTorch on the fake GPU; installs 5 GB, not part of check
+check-torch: all $(BUILD)/check_torch/probe.so fake-cuda $(VENV) $(TORCH) ## real PyTorch on the fake GPU; installs 5 GB, not part of check
 	scripts/run-integration build/venv/bin/python tests/check_torch $(PYTEST_ARGS)
 
 # The library with a way to read its figures where there is no ComfyUI.
