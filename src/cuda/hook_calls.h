@@ -35,7 +35,7 @@ struct hook_calls_here {
     uint64_t added; /* the address that the outermost one's inner calls have added last */
     uint64_t freed; /* the address that an outer one has taken out, and is freeing now */
     uint32_t depth;
-    uint8_t hip_device;   /* 1 + the one that HIP told last; 0: none yet, which as 0 - 1 is LEDGER_NO_DEVICE */
+    uint8_t hip_device; /* 1 + the one that HIP told last; 0: none yet, which as 0 - 1 is LEDGER_NO_DEVICE */
     uint8_t segment_kind; /* what the outermost one's caller cuts tensors from, or LEDGER_KINDS */
 };
 extern __thread struct hook_calls_here hook_calls_here;

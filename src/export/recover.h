@@ -22,9 +22,9 @@ struct recover_verdict {
 
 /* A workflow that was running. Texts are valid during the call. */
 struct recover_workflow {
-    const char *prompt_id, *job_id;         /* empty when unknown */
-    const char *node_id, *class_type;       /* of the node that was running; empty when none was */
-    uint64_t peak_vram_bytes, rss_bytes;    /* the last known; 0 when unknown */
+    const char *prompt_id, *job_id;      /* empty when unknown */
+    const char *node_id, *class_type;    /* of the node that was running; empty when none was */
+    uint64_t peak_vram_bytes, rss_bytes; /* the last known; 0 when unknown */
     uint64_t start_ns, death_ns;
 };
 
@@ -36,7 +36,8 @@ struct recover_result {
 /* Sends everything, with at most `seconds` of patience for the agent. `see` (may be NULL) is called once for each workflow that
  * was running, whether the agent answers or not. 0, or -errno when the agent could not be reached: then nothing is lost, the
  * same memory can be tried again (what was delivered is marked in it and not sent twice). */
-int recover_send(struct flight_view *view, const struct recover_verdict *verdict, const struct config *config, double seconds,
-                 void (*see)(const struct recover_workflow *, void *), void *context, struct recover_result *result);
+int recover_send(struct flight_view *view, const struct recover_verdict *verdict, const struct config *config,
+                 double seconds, void (*see)(const struct recover_workflow *, void *), void *context,
+                 struct recover_result *result);
 
 #endif

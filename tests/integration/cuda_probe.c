@@ -6,18 +6,19 @@
 #include "cuda/owners.h"
 #include "cuda/usage.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* The exported functions are of nobody's use in here, so the linker must be told to take them. */
 #define RUNTIME(name, ...) extern int name();
-#define HIP(name, ...) extern int name();
-#define C10(name) extern int name();
+#define HIP(name, ...)     extern int name();
+#define C10(name)          extern int name();
 #include "cuda/cuda_api.def"
 static int (*const exported[])() __attribute__((used)) = {
 #define RUNTIME(name, ...) name,
-#define HIP(name, ...) name,
-#define C10(name) name,
+#define HIP(name, ...)     name,
+#define C10(name)          name,
 #include "cuda/cuda_api.def"
 };
 
@@ -73,8 +74,17 @@ bool probe_find(enum ledger_space space, uint64_t address, struct ledger_entry *
     return wanted.seen;
 }
 
+static void forked(void) {
+    cuda_hooks_forked();
+    ledger_forked();
+    owners_forked();
+    usage_forked();
+    oom_forked();
+}
+
 __attribute__((constructor)) static void load(void) {
     if (getenv("PROBE_IDLE")) return; /* hooks that were never begun */
+    pthread_atfork(NULL, NULL, forked);
     owner = owners_open(OWNER_NOBODY, "probe", "");
     cuda_hooks_start(!getenv("PYTORCH_NO_CUDA_MEMORY_CACHING"));
 }

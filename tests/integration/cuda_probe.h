@@ -8,7 +8,8 @@
 #include "cuda/ledger.h"
 
 struct probe {
-    uint64_t bytes[LEDGER_KINDS], count[LEDGER_KINDS]; /* live entries by enum ledger_kind, segments included */
+    uint64_t bytes[LEDGER_KINDS],
+        count[LEDGER_KINDS]; /* live entries by enum ledger_kind, segments included */
     uint64_t segment_bytes, segments, tensors;
     uint64_t allocations, failures; /* that the program saw */
     uint64_t pictures;              /* of out-of-memory */

@@ -1,10 +1,12 @@
 """The hooks of CUDA, HIP and c10 on the fake GPU: they record what is true, and the program does not notice."""
 
-import pathlib
+import re
+import subprocess
 
 import pytest
-from programs import HERE, REPOSITORY, build_probe, run
+from programs import HERE, LIBRARY, REPOSITORY, build_probe, run
 
+from rig.fake_cuda import LIBRARIES as FAKES
 from rig.fake_cuda import FakeCuda, compile_program
 
 pytestmark = pytest.mark.timeout(300)
@@ -31,7 +33,7 @@ def hooked(tmp_path, probe):
             compile_program(PROGRAMS / f"{name}.c", program, *INCLUDE, *link, runtime=runtime)
         preload = [probe] if preload is None else preload
         preloads = {"LD_PRELOAD": ":".join(map(str, preload))} if preload else {}
-        return run([program, *arguments], **gpu.environment, **preloads, **variables)[0]
+        return run([program, *arguments], **{**gpu.environment, **preloads, **variables})[0]
 
     return start
 
@@ -39,3 +41,186 @@ def hooked(tmp_path, probe):
 @pytest.mark.parametrize("runtime", ["12", "13"])
 def test_every_function_of_the_list(hooked, runtime):
     hooked("hooked_functions", runtime=runtime, link=[HIP], memory="1G")
+
+
+# ---- other runtimes and libraries in between ----
+
+
+@pytest.fixture
+def library(tmp_path):
+    """library(SOURCE, file name, runtime=None, link=[]): a shared library of the tests, in a folder of its own."""
+
+    def build(source, name, runtime=None, link=()):
+        folder = tmp_path / "libraries"
+        folder.mkdir(exist_ok=True)
+        flags = ["-shared", "-fPIC", *INCLUDE, *link]
+        return compile_program(PROGRAMS / f"{source}.c", folder / name, *flags, runtime=runtime)
+
+    return build
+
+
+def test_every_function_of_rocm(hooked, library):
+    rocm = library("whole_hip", "libamdhip64.so.6", link=["-Wl,-soname,libamdhip64.so.6"])
+    path = {"LD_LIBRARY_PATH": f"{rocm.parent}:{FAKES}"}
+    hooked("hooked_hip", runtime=None, link=[f"-Wl,-rpath,{rocm.parent}", rocm], variables=path)
+
+
+def test_a_runtime_inside_the_program_is_seen_through_the_driver(hooked):
+    hooked("hooked_static", runtime="static", memory="1G")
+
+
+@pytest.mark.parametrize("hooks", [True, False])
+def test_an_interposer_before_the_runtime_is_still_called(hooked, library, hooks):
+    """comfy-aimdo up to 0.2.9: an inner failure that it mends is none, and its evictions count."""
+    preload = None if hooks else []
+    hooked("hooked_interposer", library("interposer", "aimdo.so"), runtime=None, memory="64M", preload=preload)
+
+
+@pytest.mark.parametrize("order", ["12,13", "13,12", "none,13", "13,none,12"])
+@pytest.mark.parametrize("way", ["local", "global"])
+def test_each_library_has_its_own_runtime(hooked, library, order, way):
+    """Versioned callers of two majors, and one without a version, which gets the first runtime of all."""
+    ways = [way] * len(order.split(","))
+    plugins = []
+    for number, runtime in enumerate(order.split(",")):
+        path = library("plugin", f"plugin-{number}.so", runtime=None if runtime == "none" else runtime)
+        plugins.append((runtime, path))
+    if "none" in order:  # must find a runtime that is there for all
+        plugins.sort(key=lambda plugin: plugin[0] == "none")
+        ways = ["global"] * len(ways)
+    arguments = [f"{way}:{path}" for way, (_, path) in zip(ways, plugins)]
+    bare = hooked("hooked_plugins", *arguments, runtime=None, preload=[], memory="1G")
+    traced = hooked("hooked_plugins", *arguments, runtime=None, memory="1G")
+    for (runtime, _), without, line in zip(plugins, bare.splitlines(), traced.splitlines(), strict=True):
+        assert "1000 bytes in 1, 1 failed" in line
+        assert line.split(";")[1] == without.split(";")[1], runtime  # whose error it was
+
+
+@pytest.mark.parametrize("way", ["deep", "own"])
+def test_past_the_hooks(hooked, library, way):
+    """RTLD_DEEPBIND and dlmopen go past every exported function: nothing is seen then, and nothing breaks."""
+    plugin = library("plugin", "plugin.so", runtime="13")
+    out = hooked("hooked_plugins", f"{way}:{plugin}", runtime=None, memory="1G")
+    assert "0 bytes in 0, 0 failed; error 2, others' 0" in out
+
+
+# ---- lookups ----
+
+
+def test_lookups_of_others_are_left_alone(hooked, library):
+    forwarder = library("forwarder", "libforwarder.so")
+    bare = hooked("hooked_lookups", forwarder, runtime=None, preload=[])
+    assert "ompt_start_tool: 7" in bare and "after a failure and a success" in bare
+    assert hooked("hooked_lookups", forwarder, runtime=None) == bare
+
+
+def listed():
+    """The driver's functions of the list: {name as exported}."""
+    text = (REPOSITORY / "src/cuda/cuda_api.def").read_text()
+    return set(re.findall(r"^DRIVER\((\w+),", text, re.M))
+
+
+@pytest.mark.parametrize("version", [11020, 12040, 13000, 13020])
+def test_every_question_to_the_resolver(hooked, version):
+    """Names, versions, flags, both of its own forms, without a status: as the driver answers, with wrappers for exactly
+    the functions of the list (HAMi-core issues 57, 65, 233, 320)."""
+    bare = hooked("hooked_resolver", runtime=None, preload=[], version=version)
+    hooked_names = listed()
+    expected = "\n".join(
+        " ".join("hooked" if word in hooked_names else word for word in line.split(" ")[1:])
+        for line in bare.splitlines()
+    )
+    got = hooked("hooked_resolver", runtime=None, version=version)
+    assert "\n".join(" ".join(line.split(" ")[1:]) for line in got.splitlines()) == expected
+    assert "hooked" in got
+
+
+PATCHED = {
+    "cuMemAlloc_v2", "cuMemFree_v2", "cuMemAllocAsync", "cuMemAllocAsync_ptsz", "cuMemFreeAsync", "cuMemFreeAsync_ptsz"
+}  # fmt: skip
+
+
+def test_comfy_aimdo_gets_the_code_that_it_patches(hooked, library):
+    aimdo = library("aimdo", "aimdo.so")
+    bare = hooked("hooked_resolver", aimdo, runtime=None, preload=[]).splitlines()
+    got = hooked("hooked_resolver", aimdo, runtime=None).splitlines()
+    assert (bare[:2], got[:2]) == (["cuMemAlloc_v2", "cuMemCreate"], ["cuMemAlloc_v2", "hooked"])
+    hooked_names = listed() - PATCHED
+    for without, line in zip(bare[2:], got[2:], strict=True):
+        expected = ["hooked" if word in hooked_names else word for word in without.split(" ")[1:]]
+        assert line.split(" ")[1:] == expected, without
+
+
+# ---- what must not change ----
+
+
+@pytest.mark.parametrize("runtime", ["12", "13", "static"])
+def test_errors_captures_and_missing_arguments_are_the_programs_own(hooked, runtime):
+    bare = hooked("hooked_state", runtime=runtime, preload=[], memory="1G")
+    assert "errno 77, pending" in bare and "capturing 1" in bare
+    assert hooked("hooked_state", runtime=runtime, memory="1G") == bare
+    assert hooked("hooked_state", runtime=runtime, memory="1G", variables={"PROBE_IDLE": "1"}) == bare
+    assert hooked("hooked_state", runtime=runtime, memory="1G", preload=[LIBRARY]) == bare
+
+
+@pytest.mark.parametrize("how", ["atexit", "fork", "vfork", "_exit", "nothing"])
+def test_the_end_of_a_program(hooked, how):
+    bare = hooked("hooked_exit", how, preload=[])
+    assert hooked("hooked_exit", how) == bare
+    assert hooked("hooked_exit", how, preload=[LIBRARY]) == bare
+
+
+@pytest.mark.parametrize("program", ["fake_books", "fake_capture", "fake_failures", "fake_majors", "fake_threads"])
+def test_programs_that_ask_for_much_are_content(hooked, program):
+    """What the fake GPU is tested with, under the hooks: they assert results, errors, captures and books."""
+    options = {
+        "fake_books": {"memory": "64M"},
+        "fake_failures": {"fail": ["cudaMalloc:46:2:1"]},
+        "fake_majors": {"runtime": None},
+    }.get(program, {})
+    link = [] if program == "fake_majors" else ["-l:libcuda.so.1"]
+    hooked(program, link=link, **options)
+
+
+@pytest.mark.parametrize("variables", [{}, {"LD_BIND_NOW": "1"}], ids=["lazily", "at once"])
+def test_every_name_bound(hooked, variables):
+    hooked("hooked_functions", link=[HIP], memory="1G", variables=variables)
+
+
+def test_beside_jemalloc(hooked, probe):
+    found = re.search(
+        r"libjemalloc\.so\.2 .*=> (\S+)",
+        subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True).stdout,
+    )
+    if not found:
+        pytest.skip("no jemalloc here")
+    for preload in ([probe, found[1]], [found[1], probe]):
+        hooked("hooked_functions", link=[HIP], memory="1G", preload=preload)
+
+
+def test_eight_threads_and_a_hundred_thousand_allocations(hooked):
+    hooked("hooked_threads", memory="64G")
+
+
+# ---- PyTorch's reports ----
+
+
+@pytest.fixture
+def torch_libraries(library):
+    c10 = library("c10", "libc10.so", link=["-Wl,-soname,libc10.so"])
+    library("c10_cuda", "libc10_cuda.so", runtime="13", link=[c10, "-Wl,-rpath,$ORIGIN"])
+    return c10.parent
+
+
+def test_tensors_and_segments(hooked, torch_libraries):
+    hooked("hooked_c10", torch_libraries, "caches", memory="1G")
+
+
+def test_without_caching_there_are_no_segments(hooked, torch_libraries):
+    variables = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+    hooked("hooked_c10", torch_libraries, "not", memory="1G", variables=variables)
+
+
+@pytest.mark.parametrize("preload", [None, []])
+def test_reports_reach_pytorch_without_us(hooked, torch_libraries, preload):
+    hooked("hooked_c10", torch_libraries, "not", preload=preload, memory="1G", variables={"PROBE_IDLE": "1"})

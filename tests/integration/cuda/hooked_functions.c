@@ -9,15 +9,16 @@
 
 #define MIB (1ull << 20)
 
-#define RUNTIME(name, parameters, ...) int name parameters;
-#define HIP(name, parameters, ...) int name parameters;
+#define RUNTIME(name, parameters, ...)                      int name parameters;
+#define HIP(name, parameters, ...)                          int name parameters;
 #define DRIVER(name, base, since, streams, parameters, ...) static int(*name) parameters;
 #include "cuda/cuda_api.def"
 
 int cudaGetLastError(void);
 
-static int (*get_current)(cuda_context *), (*get_device)(cuda_device *), (*context_create)(cuda_context *, unsigned, int),
-    (*set_current)(cuda_context), (*reserve)(cuda_pointer *, size_t, size_t, cuda_pointer, unsigned long long);
+static int (*get_current)(cuda_context *), (*get_device)(cuda_device *),
+    (*context_create)(cuda_context *, unsigned, int), (*set_current)(cuda_context),
+    (*reserve)(cuda_pointer *, size_t, size_t, cuda_pointer, unsigned long long);
 
 static void load_driver(void) {
     void *handle = dlopen("libcuda.so.1", RTLD_NOW);
@@ -43,7 +44,8 @@ void must_be_ours(const char *name, void *address) {
 }
 
 static bool same(const struct probe *a, const struct probe *b) {
-    return memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0 && memcmp(a->count, b->count, sizeof a->count) == 0;
+    return memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0 &&
+           memcmp(a->count, b->count, sizeof a->count) == 0;
 }
 
 #define MUST_BE(expected)                                                                                    \
@@ -58,7 +60,8 @@ static bool same(const struct probe *a, const struct probe *b) {
         struct probe before = probe_read();                                                                  \
         MUST_GIVE(0, take take_arguments);                                                                   \
         struct probe after = probe_read();                                                                   \
-        if (after.bytes[kind] - before.bytes[kind] != (size) || after.count[kind] != before.count[kind] + 1) { \
+        if (after.bytes[kind] - before.bytes[kind] != (size) ||                                              \
+            after.count[kind] != before.count[kind] + 1) {                                                   \
             fprintf(stderr, "%s: %lld bytes, %lld entries\n", #take,                                         \
                     (long long)(after.bytes[kind] - before.bytes[kind]),                                     \
                     (long long)(after.count[kind] - before.count[kind]));                                    \
@@ -74,7 +77,8 @@ static bool same(const struct probe *a, const struct probe *b) {
         struct probe failed = probe_read();                                                                  \
         MUST_BE(before);                                                                                     \
         MUST(failed.failures == before.failures + 1 && failed.pictures == before.pictures + 1);              \
-        MUST(failed.allocations == before.allocations + (kind != LEDGER_PINNED && kind != LEDGER_REGISTERED)); \
+        MUST(failed.allocations ==                                                                           \
+             before.allocations + (kind != LEDGER_PINNED && kind != LEDGER_REGISTERED));                     \
     } while (0)
 
 static char memory[1 << 16] __attribute__((aligned(4096)));
@@ -155,7 +159,7 @@ static void virtual_memory(void) {
     MUST_GIVE(0, cuMemRetainAllocationHandle(&held, (void *)(uintptr_t)address));
     MUST_GIVE(0, cuMemRelease(first));
     MUST_GIVE(0, cuMemRelease(second));
-    MUST_BE(two); /* mapped memory outlives its handle */
+    MUST_BE(two);                               /* mapped memory outlives its handle */
     MUST_GIVE(0, cuMemUnmap(address, 6 * MIB)); /* one for both */
     MUST(probe_read().bytes[LEDGER_PHYSICAL] == before.bytes[LEDGER_PHYSICAL] + 4 * MIB);
     MUST_GIVE(0, cuMemRelease(held));
@@ -271,7 +275,7 @@ int main(void) {
     hip();
     bulk_releases();
 #define RUNTIME(name, ...) MUST(fake_gpu_calls(#name) > 0);
-#define DRIVER(name, ...) MUST(fake_gpu_calls(#name) > 0);
+#define DRIVER(name, ...)  MUST(fake_gpu_calls(#name) > 0);
 #include "cuda/cuda_api.def"
     return 0;
 }
