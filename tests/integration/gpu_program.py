@@ -5,8 +5,8 @@ import asyncio
 import ctypes
 import threading
 
+from stand_in_program import *  # must come before torch: it sets sys.path
 import torch
-from stand_in_program import *  # noqa: F403
 
 allocator = ctypes.CDLL("libc10_cuda.so")
 allocator.c10_cuda_allocate.restype = ctypes.c_void_p
@@ -29,19 +29,19 @@ class Tensor:
 class Keep(nodes.Node):
     """Its output is a tensor."""
 
-    INPUTS = {"size": {}, "device": {}}
+    INPUTS = {"value": {}, "size": {}, "device": {}}
 
-    def run(self, size, device=0):
+    def run(self, value, size, device):
         return (Tensor(size, device),)
 
 
 class Use(nodes.Node):
-    """Needs tensors of these sizes, all at a time, while it runs."""
+    """Needs tensors of these sizes ("512 1024"), all at a time, while it runs."""
 
     INPUTS = {"value": {}, "sizes": {}}
 
     def run(self, value, sizes):
-        tensors = [Tensor(size) for size in sizes]
+        tensors = [Tensor(int(size)) for size in sizes.split()]
         del tensors
         return (value,)
 
