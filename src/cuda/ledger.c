@@ -9,53 +9,62 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define SHARDS     64u   /* powers of two */
-#define BUCKETS    1024u /* of a shard: chains stay short up to some 100,000 live entries */
-#define CHUNK_SIZE (64u << 10)
+#define SHARDS       64u    /* powers of two, all three */
+#define BUCKETS      2048u  /* of a shard */
+#define SHARD_NODES  65536u /* most entries of a shard: four million in all */
+#define REGION_NODES (SHARDS * SHARD_NODES)
 
-/* Physical memory (space HANDLE) is counted by references: one while the program holds the handle, and one of each mapping.
- * When it has let go of the handle, which may then be given out again, the entry goes on under a key of its own. */
-struct node {
-    struct node *next; /* in its bucket, or in the shard's list of free ones */
-    struct ledger_entry entry;
-    struct node *physical;    /* of a mapping: what it maps; itself a node of space HANDLE */
-    uint32_t holds, mappings; /* of physical memory; changed under the lock of `physical_lock` */
+/* Entries are kept as they are, and refer to each other by their numbers in the region; 0 is none.
+ *
+ * Physical memory (space HANDLE) is counted by references: one while the program holds the handle, and one of each mapping.
+ * When it has let go of the handle, which may then be given out again, the entry goes on under a key of its own. It
+ * belongs to no context; `context` holds these counts instead. A mapping's `owner` is the number of what it maps. */
+struct references {
+    uint32_t holds, mappings;
 };
+_Static_assert(sizeof(struct references) <= sizeof(const void *), "counts fit in place of a context");
 
 struct shard {
     uint32_t lock;
     uint32_t count; /* of entries that ledger_count counts */
-    struct node **buckets;
-    struct node *free;
-    char *fresh, *fresh_end; /* of the last chunk, what has not been a node yet */
-    char padding[24];        /* up to a cache line */
+    uint32_t free;  /* the first of those that have been given back */
+    uint32_t fresh; /* how many of its nodes have been in use at all */
+    char padding[48];
 };
 
-static struct shard shards[SHARDS];
+/* Made at the first allocation; addresses only, memory comes with use. */
+struct region {
+    uint32_t buckets[SHARDS][BUCKETS];
+    struct ledger_entry nodes[REGION_NODES];
+};
+
+static struct shard shards[SHARDS] __attribute__((aligned(64)));
+static struct region *region;
 static bool recording, lost;
 static uint32_t (*capture)(uint64_t size);
-static uint32_t physical_lock; /* taken before a shard's lock, never after */
+static uint32_t physical_lock; /* of holds and mappings; taken before a shard's lock, never after */
 
-static uint64_t hash(enum ledger_space space, uint64_t address) {
+static inline uint64_t hash(enum ledger_space space, uint64_t address) {
     return (address + space) * UINT64_C(0x9e3779b97f4a7c15);
 }
 
-static struct shard *shard_of(uint64_t hashed) {
-    return &shards[hashed >> 58 & (SHARDS - 1)];
+static inline unsigned shard_of(uint64_t hashed) {
+    return hashed >> 58;
 }
 
-static struct node **bucket_of(struct shard *shard, uint64_t hashed) {
-    return &shard->buckets[hashed >> 40 & (BUCKETS - 1)];
+static inline uint32_t *bucket_of(uint64_t hashed) {
+    return &region->buckets[shard_of(hashed)][hashed >> 40 & (BUCKETS - 1)];
+}
+
+static inline struct ledger_entry *node_at(uint32_t number) {
+    return &region->nodes[number];
+}
+
+static inline struct references *references(uint32_t number) {
+    return (struct references *)&node_at(number)->context;
 }
 
 /* ---- memory ---- */
-
-static void *map(size_t size) {
-    int saved_errno = errno;
-    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    errno = saved_errno;
-    return memory == MAP_FAILED ? NULL : memory;
-}
 
 static void give_up(void) {
     if (__atomic_exchange_n(&lost, true, __ATOMIC_RELAXED)) return;
@@ -64,59 +73,67 @@ static void give_up(void) {
         "no memory to record GPU allocations; memory figures of this process are incomplete from now on");
 }
 
-/* All with the shard's lock held. */
-static struct node *take_node(struct shard *shard) {
-    struct node *node = shard->free;
-    if (node) {
-        shard->free = node->next;
-        return node;
-    }
-    if (shard->fresh_end - shard->fresh < (ptrdiff_t)sizeof *node) {
-        shard->fresh = map(CHUNK_SIZE);
-        shard->fresh_end = shard->fresh ? shard->fresh + CHUNK_SIZE : NULL;
-        if (!shard->fresh) return NULL;
-    }
-    node = (struct node *)shard->fresh;
-    shard->fresh += sizeof *node;
-    return node;
+static bool make_region(void) {
+    int saved_errno = errno;
+    void *memory = mmap(NULL, sizeof *region, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    struct region *none = NULL;
+    if (memory != MAP_FAILED &&
+        !__atomic_compare_exchange_n(&region, &none, memory, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        munmap(memory, sizeof *region); /* another thread was first */
+    errno = saved_errno;
+    return region != NULL;
 }
 
-static void give_node(struct shard *shard, struct node *node) {
-    node->next = shard->free;
-    shard->free = node;
-}
-
-static bool have_buckets(struct shard *shard) {
-    if (!shard->buckets) shard->buckets = map(BUCKETS * sizeof *shard->buckets);
-    return shard->buckets != NULL;
+static inline bool have_region(void) {
+    return __builtin_expect(__atomic_load_n(&region, __ATOMIC_ACQUIRE) != NULL, 1);
 }
 
 /* ---- one shard, its lock held ---- */
 
-static bool is_counted(const struct ledger_entry *entry) {
-    return !entry->segment && entry->kind != LEDGER_PINNED && entry->kind != LEDGER_REGISTERED &&
-           entry->space != LEDGER_MAPPING;
+static inline uint32_t take_node(unsigned of) {
+    struct shard *shard = &shards[of];
+    uint32_t number = shard->free;
+    if (number)
+        shard->free = node_at(number)->next;
+    else if (shard->fresh < SHARD_NODES - 1)
+        number = of * SHARD_NODES + ++shard->fresh; /* never 0 */
+    return number;
 }
 
-static struct node **find(struct shard *shard, uint64_t hashed, enum ledger_space space, uint64_t address) {
-    struct node **link = bucket_of(shard, hashed);
-    while (*link && ((*link)->entry.address != address || (*link)->entry.space != space))
-        link = &(*link)->next;
+static inline void give_node(unsigned of, uint32_t number) {
+    node_at(number)->next = shards[of].free;
+    shards[of].free = number;
+}
+
+static inline bool is_counted(const struct ledger_entry *entry) {
+    return !entry->segment && entry->space != LEDGER_HOST && entry->space != LEDGER_MAPPING &&
+           entry->kind != LEDGER_PINNED;
+}
+
+/* The link that leads to the node, or to none. */
+static inline uint32_t *find(uint64_t hashed, enum ledger_space space, uint64_t address) {
+    uint32_t *link = bucket_of(hashed);
+    while (*link) {
+        struct ledger_entry *node = node_at(*link);
+        if (node->address == address && node->space == space) break;
+        link = &node->next;
+    }
     return link;
 }
 
-static void link_node(struct shard *shard, uint64_t hashed, struct node *node) {
-    struct node **bucket = bucket_of(shard, hashed);
-    node->next = *bucket;
-    *bucket = node;
-    shard->count += is_counted(&node->entry);
+static inline void link_node(uint64_t hashed, uint32_t number) {
+    uint32_t *bucket = bucket_of(hashed);
+    node_at(number)->next = *bucket;
+    *bucket = number;
+    shards[shard_of(hashed)].count += is_counted(node_at(number));
 }
 
-static struct node *unlink_node(struct shard *shard, struct node **link) {
-    struct node *node = *link;
-    *link = node->next;
-    shard->count -= is_counted(&node->entry);
-    return node;
+static inline uint32_t unlink_node(unsigned of, uint32_t *link) {
+    uint32_t number = *link;
+    *link = node_at(number)->next;
+    shards[of].count -= is_counted(node_at(number));
+    return number;
 }
 
 /* ---- plain entries ---- */
@@ -136,173 +153,168 @@ void ledger_set_stack_source(uint32_t (*source)(uint64_t)) {
 enum added { ADDED, THERE_ALREADY, REPLACED, NO_MEMORY };
 
 /* `replaced` is filled with what was there. */
-static enum added insert(const struct ledger_entry *entry, struct node **inserted,
-                         struct ledger_entry *replaced) {
+static inline enum added insert(const struct ledger_entry *entry, uint32_t *number,
+                                struct ledger_entry *replaced) {
     uint64_t hashed = hash(entry->space, entry->address);
-    struct shard *shard = shard_of(hashed);
-    enum added result = NO_MEMORY;
-    spin_lock(&shard->lock);
-    if (have_buckets(shard)) {
-        struct node *known = *find(shard, hashed, entry->space, entry->address);
-        if (known && known->entry.size == entry->size) {
-            result = THERE_ALREADY;
-        } else if (known) {
-            *replaced = known->entry;
-            shard->count -= is_counted(&known->entry);
-            known->entry = *entry;
-            shard->count += is_counted(entry);
-            *inserted = known;
-            result = REPLACED;
-        } else if ((*inserted = take_node(shard))) {
-            **inserted = (struct node){.entry = *entry, .holds = 1};
-            link_node(shard, hashed, *inserted);
-            result = ADDED;
+    unsigned of = shard_of(hashed);
+    enum added result = ADDED;
+    if (!have_region() && !make_region()) return NO_MEMORY;
+    spin_lock(&shards[of].lock);
+    *number = *find(hashed, entry->space, entry->address);
+    if (__builtin_expect(*number != 0, 0)) {
+        struct ledger_entry *node = node_at(*number);
+        result = node->size == entry->size ? THERE_ALREADY : REPLACED;
+        if (result == REPLACED) {
+            *replaced = *node;
+            shards[of].count -= is_counted(node);
+            *node = *entry;
+            node->next = replaced->next;
+            shards[of].count += is_counted(node);
         }
+    } else if ((*number = take_node(of))) {
+        *node_at(*number) = *entry;
+        if (entry->space == LEDGER_HANDLE) *references(*number) = (struct references){.holds = 1};
+        link_node(hashed, *number);
+    } else {
+        result = NO_MEMORY;
     }
-    spin_unlock(&shard->lock);
+    spin_unlock(&shards[of].lock);
     return result;
 }
 
-void ledger_add(const struct ledger_entry *given) {
+void ledger_add(struct ledger_entry *entry) {
     if (!ledger_recording()) return;
-    struct ledger_entry entry = *given, replaced;
-    struct node *node;
-    entry.owner = owners_current();
-    entry.stack = 0;
-    switch (insert(&entry, &node, &replaced)) {
-    case THERE_ALREADY:
-        return;
-    case NO_MEMORY:
+    struct ledger_entry replaced;
+    uint32_t number;
+    entry->owner = owners_current();
+    entry->stack = 0;
+    enum added result = insert(entry, &number, &replaced);
+    if (result == THERE_ALREADY) return;
+    if (result == NO_MEMORY) {
         give_up();
         return;
-    case REPLACED:
-        usage_change(&replaced, -1);
-        break;
-    case ADDED:
-        break;
     }
-    usage_change(&entry, 1);
-    if (!is_counted(&entry)) return;
-    owners_count_allocation(entry.owner, entry.device, entry.size);
+    if (result == REPLACED) usage_change(&replaced, -1);
+    usage_change(entry, 1);
+    if (!is_counted(entry)) return;
+    owners_count_allocation(entry->owner, entry->device, entry->size);
     /* Nobody can free it yet: the program has not got the address. */
     uint32_t (*source)(uint64_t) = __atomic_load_n(&capture, __ATOMIC_ACQUIRE);
-    if (source) __atomic_store_n(&node->entry.stack, source(entry.size), __ATOMIC_RELAXED);
+    if (source) __atomic_store_n(&node_at(number)->stack, source(entry->size), __ATOMIC_RELAXED);
 }
 
 bool ledger_remove(enum ledger_space space, uint64_t address, struct ledger_entry *removed) {
     uint64_t hashed = hash(space, address);
-    struct shard *shard = shard_of(hashed);
-    bool found = false;
-    spin_lock(&shard->lock);
-    if (shard->buckets) {
-        struct node **link = find(shard, hashed, space, address);
-        if (*link) {
-            struct node *node = unlink_node(shard, link);
-            *removed = node->entry;
-            give_node(shard, node);
-            found = true;
-        }
+    unsigned of = shard_of(hashed);
+    if (!have_region()) return false;
+    spin_lock(&shards[of].lock);
+    uint32_t *link = find(hashed, space, address);
+    bool found = *link != 0;
+    if (found) {
+        uint32_t number = unlink_node(of, link);
+        *removed = *node_at(number);
+        give_node(of, number);
     }
-    spin_unlock(&shard->lock);
+    spin_unlock(&shards[of].lock);
     if (found) usage_change(removed, -1);
     return found;
 }
 
 void ledger_restore(const struct ledger_entry *removed) {
-    struct node *node;
+    uint32_t number;
     struct ledger_entry replaced;
-    enum added result = insert(removed, &node, &replaced);
+    enum added result = insert(removed, &number, &replaced);
     if (result == NO_MEMORY) give_up();
     if (result == REPLACED) usage_change(&replaced, -1);
     if (result == ADDED || result == REPLACED) usage_change(removed, 1);
 }
 
-/* ---- physical memory and its mappings; physical_lock held in all that is static ---- */
+/* ---- physical memory and its mappings; physical_lock is held in all that is static ---- */
 
-static struct node *find_node(enum ledger_space space, uint64_t address) {
+static uint32_t find_number(enum ledger_space space, uint64_t address) {
     uint64_t hashed = hash(space, address);
-    struct shard *shard = shard_of(hashed);
-    spin_lock(&shard->lock);
-    struct node *node = shard->buckets ? *find(shard, hashed, space, address) : NULL;
-    spin_unlock(&shard->lock);
-    return node;
+    if (!have_region()) return 0;
+    spin_lock(&shards[shard_of(hashed)].lock);
+    uint32_t number = *find(hashed, space, address);
+    spin_unlock(&shards[shard_of(hashed)].lock);
+    return number;
 }
 
-static void take_out(struct node *node) {
-    uint64_t hashed = hash(node->entry.space, node->entry.address);
-    struct shard *shard = shard_of(hashed);
-    spin_lock(&shard->lock);
-    struct node **link = find(shard, hashed, node->entry.space, node->entry.address);
-    if (*link == node) unlink_node(shard, link);
-    spin_unlock(&shard->lock);
+static uint64_t hash_of(uint32_t number) {
+    return hash(node_at(number)->space, node_at(number)->address);
 }
 
-static void give_back(struct node *node) {
-    struct shard *shard = shard_of(hash(node->entry.space, node->entry.address));
-    spin_lock(&shard->lock);
-    give_node(shard, node);
-    spin_unlock(&shard->lock);
+static void take_out(uint32_t number) {
+    uint64_t hashed = hash_of(number);
+    unsigned of = shard_of(hashed);
+    spin_lock(&shards[of].lock);
+    uint32_t *link = find(hashed, node_at(number)->space, node_at(number)->address);
+    if (*link == number) unlink_node(of, link);
+    spin_unlock(&shards[of].lock);
+}
+
+static void give_back(uint32_t number) {
+    unsigned of = number / SHARD_NODES;
+    spin_lock(&shards[of].lock);
+    give_node(of, number);
+    spin_unlock(&shards[of].lock);
 }
 
 /* The handle's number may be given out again from now on. */
-static void change_key(struct node *node) {
-    take_out(node);
-    node->entry.address = (uintptr_t)node | UINT64_C(1) << 63;
-    uint64_t hashed = hash(node->entry.space, node->entry.address);
-    struct shard *shard = shard_of(hashed);
-    spin_lock(&shard->lock);
-    if (have_buckets(shard)) link_node(shard, hashed, node);
-    spin_unlock(&shard->lock);
+static void change_key(uint32_t number) {
+    take_out(number);
+    node_at(number)->address = number | UINT64_C(1) << 63;
+    uint64_t hashed = hash_of(number);
+    spin_lock(&shards[shard_of(hashed)].lock);
+    link_node(hashed, number);
+    spin_unlock(&shards[shard_of(hashed)].lock);
 }
 
-/* True when it is gone. */
-static bool drop_if_unused(struct node *node) {
-    if (node->holds || node->mappings) return false;
-    take_out(node);
+/* Forgets it when nothing refers to it any more: then true, and *gone is what it was. */
+static bool drop_if_unused(uint32_t number, struct ledger_entry *gone) {
+    if (references(number)->holds || references(number)->mappings) return false;
+    take_out(number);
+    *gone = *node_at(number);
+    give_back(number);
     return true;
 }
 
 void ledger_release(uint64_t handle) {
     struct ledger_entry gone = {0};
+    bool dropped = false;
     spin_lock(&physical_lock);
-    struct node *node = find_node(LEDGER_HANDLE, handle);
-    if (node && --node->holds == 0) {
-        if (drop_if_unused(node)) {
-            gone = node->entry;
-            give_back(node);
-        } else {
-            change_key(node);
-        }
+    uint32_t number = find_number(LEDGER_HANDLE, handle);
+    if (number && --references(number)->holds == 0) {
+        dropped = drop_if_unused(number, &gone);
+        if (!dropped) change_key(number);
     }
     spin_unlock(&physical_lock);
-    if (gone.size) usage_change(&gone, -1);
+    if (dropped) usage_change(&gone, -1);
 }
 
 void ledger_retain(uint64_t handle) {
     spin_lock(&physical_lock);
-    struct node *node = find_node(LEDGER_HANDLE, handle);
-    if (node) node->holds++;
+    uint32_t number = find_number(LEDGER_HANDLE, handle);
+    if (number) references(number)->holds++;
     spin_unlock(&physical_lock);
 }
 
 static bool unmap_one(uint64_t address, uint64_t *size) {
     struct ledger_entry gone = {0};
+    bool dropped = false;
     spin_lock(&physical_lock);
-    struct node *mapping = find_node(LEDGER_MAPPING, address);
+    uint32_t mapping = find_number(LEDGER_MAPPING, address);
     if (mapping) {
-        struct node *physical = mapping->physical;
-        *size = mapping->entry.size;
+        uint32_t physical = node_at(mapping)->owner;
+        *size = node_at(mapping)->size;
         take_out(mapping);
         give_back(mapping);
-        physical->mappings--;
-        if (drop_if_unused(physical)) {
-            gone = physical->entry;
-            give_back(physical);
-        }
+        references(physical)->mappings--;
+        dropped = drop_if_unused(physical, &gone);
     }
     spin_unlock(&physical_lock);
-    if (gone.size) usage_change(&gone, -1);
-    return mapping != NULL;
+    if (dropped) usage_change(&gone, -1);
+    return mapping != 0;
 }
 
 void ledger_map(uint64_t address, uint64_t size, uint64_t handle) {
@@ -310,13 +322,13 @@ void ledger_map(uint64_t address, uint64_t size, uint64_t handle) {
     uint64_t old_size;
     unmap_one(address, &old_size); /* whose end was not seen */
     struct ledger_entry entry = {.space = LEDGER_MAPPING, .address = address, .size = size}, replaced;
-    struct node *mapping;
+    uint32_t mapping;
     spin_lock(&physical_lock);
-    struct node *physical = find_node(LEDGER_HANDLE, handle);
+    uint32_t physical = find_number(LEDGER_HANDLE, handle);
     enum added result = physical ? insert(&entry, &mapping, &replaced) : THERE_ALREADY;
     if (result == ADDED) {
-        mapping->physical = physical;
-        physical->mappings++;
+        node_at(mapping)->owner = physical;
+        references(physical)->mappings++;
     }
     spin_unlock(&physical_lock);
     if (result == NO_MEMORY) give_up();
@@ -341,76 +353,57 @@ bool ledger_unmap(uint64_t address, uint64_t size) {
 
 /* ---- many ---- */
 
-/* Everything on a device but physical memory, which outlives contexts. */
-static bool is_of_context(const struct ledger_entry *entry, const void *context) {
-    return entry->space != LEDGER_HANDLE && entry->space != LEDGER_MAPPING && context &&
-           entry->context == context;
+/* Physical memory and its mappings outlive contexts. */
+static bool is_of_context(const struct ledger_entry *node, const void *context) {
+    return node->space != LEDGER_HANDLE && node->space != LEDGER_MAPPING && node->context == context;
 }
 
-static bool is_of_pool(const struct ledger_entry *entry, const void *pool) {
-    return entry->kind == LEDGER_ASYNC && pool && entry->pool == pool;
-}
-
-static bool is_of_device(const struct ledger_entry *entry, const void *device) {
-    return entry->space != LEDGER_HANDLE && entry->space != LEDGER_MAPPING &&
-           entry->device == *(const uint8_t *)device;
-}
-
-static void purge(bool (*matches)(const struct ledger_entry *, const void *), const void *with) {
-    for (struct shard *shard = shards; shard < shards + SHARDS; shard++) {
-        struct node *gone = NULL;
-        spin_lock(&shard->lock);
-        for (unsigned i = 0; shard->buckets && i < BUCKETS; i++)
-            for (struct node **link = &shard->buckets[i]; *link;)
-                if (matches(&(*link)->entry, with)) {
-                    struct node *node = unlink_node(shard, link);
-                    node->next = gone;
-                    gone = node;
+void ledger_purge_context(const void *context) {
+    if (!context || !have_region()) return;
+    for (unsigned of = 0; of < SHARDS; of++) {
+        uint32_t gone = 0;
+        spin_lock(&shards[of].lock);
+        for (unsigned i = 0; i < BUCKETS; i++)
+            for (uint32_t *link = &region->buckets[of][i]; *link;)
+                if (is_of_context(node_at(*link), context)) {
+                    uint32_t number = unlink_node(of, link);
+                    node_at(number)->next = gone;
+                    gone = number;
                 } else {
-                    link = &(*link)->next;
+                    link = &node_at(*link)->next;
                 }
-        spin_unlock(&shard->lock);
-        for (struct node *next; gone; gone = next) {
-            next = gone->next;
-            usage_change(&gone->entry, -1);
-            spin_lock(&shard->lock);
-            give_node(shard, gone);
-            spin_unlock(&shard->lock);
+        spin_unlock(&shards[of].lock);
+        for (uint32_t next; gone; gone = next) {
+            struct ledger_entry entry = *node_at(gone);
+            next = node_at(gone)->next;
+            give_back(gone);
+            usage_change(&entry, -1);
         }
     }
 }
 
-void ledger_purge_context(const void *context) {
-    purge(is_of_context, context);
-}
-
-void ledger_purge_pool(const void *pool) {
-    purge(is_of_pool, pool);
-}
-
-void ledger_purge_device(uint8_t device) {
-    purge(is_of_device, &device);
-}
-
 uint64_t ledger_count(void) {
     uint64_t sum = 0;
-    for (unsigned i = 0; i < SHARDS; i++)
-        sum += __atomic_load_n(&shards[i].count, __ATOMIC_RELAXED);
+    for (unsigned of = 0; of < SHARDS; of++)
+        sum += __atomic_load_n(&shards[of].count, __ATOMIC_RELAXED);
     return sum;
 }
 
 void ledger_each(void (*see)(const struct ledger_entry *, void *), void *context) {
-    for (struct shard *shard = shards; shard < shards + SHARDS; shard++) {
-        spin_lock(&shard->lock);
-        for (unsigned i = 0; shard->buckets && i < BUCKETS; i++)
-            for (struct node *node = shard->buckets[i]; node; node = node->next)
-                if (node->entry.space != LEDGER_MAPPING) see(&node->entry, context);
-        spin_unlock(&shard->lock);
+    if (!have_region()) return;
+    for (unsigned of = 0; of < SHARDS; of++) {
+        spin_lock(&shards[of].lock);
+        for (unsigned i = 0; i < BUCKETS; i++)
+            for (uint32_t number = region->buckets[of][i]; number; number = node_at(number)->next) {
+                const struct ledger_entry *entry = node_at(number);
+                if (entry->space != LEDGER_MAPPING) see(entry, context);
+            }
+        spin_unlock(&shards[of].lock);
     }
 }
 
 void ledger_forked(void) {
-    memset(shards, 0,
-           sizeof shards); /* their memory is left alone: freeing it would take time in every child */
+    memset(shards, 0, sizeof shards);
+    region = NULL; /* the parent's copy is left alone: freeing it would take time in every child */
     physical_lock = 0;
 }

@@ -42,14 +42,16 @@ enum ledger_kind {
     LEDGER_KINDS,
 };
 
+/* 40 bytes: what is live is read and written at random, so its size is its cost. */
 struct ledger_entry {
-    uint64_t address;           /* or handle */
-    uint64_t size;              /* bytes */
-    const void *context, *pool; /* what a bulk release would free it with; NULL when unknown */
-    uint32_t owner;             /* cuda/owners */
-    uint32_t stack;             /* as given by the stack source; 0: none */
+    uint64_t address;    /* or handle */
+    uint64_t size;       /* bytes */
+    const void *context; /* whose end would free it; NULL when unknown */
+    uint32_t owner;      /* cuda/owners */
+    uint32_t stack;      /* as given by the stack source; 0: none */
     uint8_t space, kind, device;
-    bool segment; /* PyTorch's allocator made it to cut tensors from it */
+    bool segment;  /* PyTorch's allocator made it to cut tensors from it */
+    uint32_t next; /* the ledger's own */
 };
 
 /* The place of a device in tables of LEDGER_DEVICES. */
@@ -69,7 +71,7 @@ void ledger_set_stack_source(uint32_t (*capture)(uint64_t size));
 
 /* Adds an allocation; owner and stack of `entry` are filled in here. Another size at a known address replaces what was
  * there: its free was not seen. */
-void ledger_add(const struct ledger_entry *entry);
+void ledger_add(struct ledger_entry *entry);
 
 /* Takes an entry out and copies it to *removed; false when there is none. */
 bool ledger_remove(enum ledger_space space, uint64_t address, struct ledger_entry *removed);
@@ -87,10 +89,8 @@ bool ledger_unmap(uint64_t address, uint64_t size);
 void ledger_retain(uint64_t handle);
 void ledger_release(uint64_t handle);
 
-/* A bulk release has happened: what belongs to this context, pool, or device (all contexts) is gone. */
+/* The context has ended: what belongs to it is gone. */
 void ledger_purge_context(const void *context);
-void ledger_purge_pool(const void *pool);
-void ledger_purge_device(uint8_t device);
 
 /* How many live allocations there are on devices, PyTorch's segments not counted but the tensors in them. */
 uint64_t ledger_count(void);

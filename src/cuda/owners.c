@@ -157,25 +157,30 @@ uint32_t owners_current(void) {
     return node ? node : which;
 }
 
-static void count(struct owner *owner, unsigned device, unsigned what, uint64_t by) {
-    if (__atomic_load_n(&owner->thread, __ATOMIC_RELAXED) == &current) {
-        uint64_t *mine = &owner->mine[device][what];
-        __atomic_store_n(mine, __atomic_load_n(mine, __ATOMIC_RELAXED) + by, __ATOMIC_RELAXED);
-    } else {
-        __atomic_fetch_add(&owner->others[device][what], by, __ATOMIC_RELAXED);
-    }
+static bool works_here(const struct owner *owner) {
+    return __atomic_load_n(&owner->thread, __ATOMIC_RELAXED) == &current;
+}
+
+static void add_mine(uint64_t *count, uint64_t by) {
+    __atomic_store_n(count, __atomic_load_n(count, __ATOMIC_RELAXED) + by, __ATOMIC_RELAXED);
 }
 
 void owners_count_allocation(uint32_t which, uint8_t device, uint64_t bytes) {
     struct owner *owner = get(which);
     if (!owner) return;
-    count(owner, ledger_device_index(device), ALLOCATIONS, 1);
-    count(owner, ledger_device_index(device), BYTES, bytes);
+    unsigned index = ledger_device_index(device);
+    if (works_here(owner)) {
+        add_mine(&owner->mine[index][ALLOCATIONS], 1);
+        add_mine(&owner->mine[index][BYTES], bytes);
+    } else {
+        __atomic_fetch_add(&owner->others[index][ALLOCATIONS], 1, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&owner->others[index][BYTES], bytes, __ATOMIC_RELAXED);
+    }
 }
 
 void owners_count_failure(uint32_t which, uint8_t device) {
     struct owner *owner = get(which);
-    if (owner) count(owner, ledger_device_index(device), FAILED, 1);
+    if (owner) __atomic_fetch_add(&owner->others[ledger_device_index(device)][FAILED], 1, __ATOMIC_RELAXED);
 }
 
 /* ---- reading ---- */
