@@ -6,11 +6,16 @@
 #include <sched.h>
 #include <stdint.h>
 
-static inline void spin_lock(uint32_t *lock) {
+__attribute__((noinline, cold, unused)) static void spin_wait(uint32_t *lock) {
     unsigned spins = 0; /* 100 take longer than what is usually done under such a lock */
-    while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE))
+    do {
         while (__atomic_load_n(lock, __ATOMIC_RELAXED))
             if (++spins % 100 == 0) sched_yield();
+    } while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE));
+}
+
+static inline void spin_lock(uint32_t *lock) {
+    if (__builtin_expect(__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE), 0)) spin_wait(lock);
 }
 
 static inline void spin_unlock(uint32_t *lock) {

@@ -6,9 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define SLOTS    1024u /* a power of two; programs have some tens of places that call */
-#define TRIED    8     /* slots for a place; without room it is looked up each time */
-#define RUNTIMES 4     /* further ones share the last */
+#define TRIED 8 /* slots for a place; without room it is looked up each time */
 
 /* ---- runtimes ---- */
 
@@ -17,10 +15,8 @@ static const char names[][40] = {
 #include "cuda/cuda_api.def"
 };
 
-static struct {
-    const void *dynamic; /* which library; NULL: free */
-    void *functions[RUNTIME_FUNCTIONS];
-} runtimes[RUNTIMES];
+static const void *runtimes[CALLERS_RUNTIMES]; /* which libraries: their dynamic sections; NULL: free */
+void *callers_functions[CALLERS_RUNTIMES][RUNTIME_FUNCTIONS];
 
 static bool is_runtime(const struct resolve_library *library) {
     return resolve_symbol(library, "cudaRuntimeGetVersion") != NULL;
@@ -73,12 +69,12 @@ static void fill(void **functions, const struct resolve_library *runtime) {
 static unsigned find_runtime(const struct resolve_library *caller) {
     struct resolve_library runtime;
     if (!runtime_of(caller, &runtime)) return 0;
-    for (unsigned i = 0; i < RUNTIMES; i++) {
+    for (unsigned i = 0; i < CALLERS_RUNTIMES; i++) {
         const void *known = NULL;
-        if (__atomic_compare_exchange_n(&runtimes[i].dynamic, &known, runtime.dynamic, false,
-                                        __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) ||
-            known == runtime.dynamic || i == RUNTIMES - 1) {
-            fill(runtimes[i].functions, &runtime);
+        if (__atomic_compare_exchange_n(&runtimes[i], &known, runtime.dynamic, false, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE) ||
+            known == runtime.dynamic || i == CALLERS_RUNTIMES - 1) {
+            fill(callers_functions[i], &runtime);
             return i + 1;
         }
     }
@@ -87,13 +83,7 @@ static unsigned find_runtime(const struct resolve_library *caller) {
 
 /* ---- callers ---- */
 
-/* A return address and what is known of it in one word, so that it is read and written at once: 48 bits of address, 8 of
- * runtime, 8 of flags. Programs' code lies below 2^48. */
-#define ADDRESS_SHIFT 16
-#define RUNTIME_SHIFT 8
-enum flag { IS_TORCH = 1, IS_AIMDO = 2 };
-
-static uint64_t slots[SLOTS];
+uint64_t callers_slots[CALLERS_SLOTS];
 static bool torch_caches;
 
 static const char reports[][64] = {
@@ -118,34 +108,26 @@ static bool is_torch(const struct resolve_library *caller) {
 static uint64_t look_up(const void *return_address) {
     int saved_errno = errno;
     struct resolve_library library, *caller = resolve_library_at(return_address, &library) ? &library : NULL;
-    uint64_t known = (uint64_t)(uintptr_t)return_address << ADDRESS_SHIFT;
-    known |= (uint64_t)find_runtime(caller) << RUNTIME_SHIFT;
-    if (caller && is_torch(caller)) known |= IS_TORCH;
-    if (caller && begins(resolve_file_name(caller), "aimdo")) known |= IS_AIMDO;
+    uint64_t known = (uint64_t)(uintptr_t)return_address << CALLERS_ADDRESS_SHIFT;
+    known |= (uint64_t)find_runtime(caller) << CALLERS_RUNTIME_SHIFT;
+    if (caller && is_torch(caller)) known |= CALLER_IS_TORCH;
+    if (caller && begins(resolve_file_name(caller), "aimdo")) known |= CALLER_IS_AIMDO;
     errno = saved_errno;
     return known;
 }
 
-static struct caller make(uint64_t known) {
-    unsigned runtime = known >> RUNTIME_SHIFT & 0xff;
-    return (struct caller){.runtime = runtime ? runtimes[runtime - 1].functions : NULL,
-                           .is_torch = known & IS_TORCH,
-                           .is_aimdo = known & IS_AIMDO};
-}
-
-struct caller callers_find(const void *return_address, bool wants_runtime) {
-    uint64_t address = (uint64_t)(uintptr_t)return_address;
-    uint64_t first = address * UINT64_C(0x9e3779b97f4a7c15) >> 54;
+struct caller callers_look_up(const void *return_address, bool wants_runtime) {
+    uint64_t address = (uint64_t)(uintptr_t)return_address, first = callers_first_slot(address);
     for (uint64_t i = first; i < first + TRIED; i++) {
-        uint64_t *slot = &slots[i % SLOTS], known = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
-        bool is_it = known >> ADDRESS_SHIFT == address;
-        struct caller caller = make(known);
+        uint64_t *slot = &callers_slots[i % CALLERS_SLOTS], known = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
+        bool is_it = known >> CALLERS_ADDRESS_SHIFT == address;
+        struct caller caller = callers_make(known);
         if (is_it && (caller.runtime || !wants_runtime)) return caller;
         if (known && !is_it) continue;
         uint64_t found = look_up(return_address);
-        if (address >> (64 - ADDRESS_SHIFT) == 0)
+        if (address >> (64 - CALLERS_ADDRESS_SHIFT) == 0)
             __atomic_compare_exchange_n(slot, &known, found, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
-        return make(found);
+        return callers_make(found);
     }
-    return make(look_up(return_address));
+    return callers_make(look_up(return_address));
 }

@@ -26,10 +26,9 @@ _Static_assert(sizeof(struct references) <= sizeof(const void *), "counts fit in
 
 struct shard {
     uint32_t lock;
-    uint32_t count; /* of entries that ledger_count counts */
     uint32_t free;  /* the first of those that have been given back */
     uint32_t fresh; /* how many of its nodes have been in use at all */
-    char padding[48];
+    char padding[52];
 };
 
 /* Made at the first allocation; addresses only, memory comes with use. */
@@ -66,14 +65,14 @@ static inline struct references *references(uint32_t number) {
 
 /* ---- memory ---- */
 
-static void give_up(void) {
+__attribute__((noinline, cold)) static void give_up(void) {
     if (__atomic_exchange_n(&lost, true, __ATOMIC_RELAXED)) return;
     __atomic_store_n(&recording, false, __ATOMIC_RELAXED);
     log_line(
         "no memory to record GPU allocations; memory figures of this process are incomplete from now on");
 }
 
-static bool make_region(void) {
+__attribute__((noinline, cold)) static bool make_region(void) {
     int saved_errno = errno;
     void *memory = mmap(NULL, sizeof *region, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -126,13 +125,11 @@ static inline void link_node(uint64_t hashed, uint32_t number) {
     uint32_t *bucket = bucket_of(hashed);
     node_at(number)->next = *bucket;
     *bucket = number;
-    shards[shard_of(hashed)].count += is_counted(node_at(number));
 }
 
-static inline uint32_t unlink_node(unsigned of, uint32_t *link) {
+static inline uint32_t unlink_node(uint32_t *link) {
     uint32_t number = *link;
     *link = node_at(number)->next;
-    shards[of].count -= is_counted(node_at(number));
     return number;
 }
 
@@ -153,30 +150,31 @@ void ledger_set_stack_source(uint32_t (*source)(uint64_t)) {
 enum added { ADDED, THERE_ALREADY, REPLACED, NO_MEMORY };
 
 /* `replaced` is filled with what was there. */
+__attribute__((noinline, cold)) static enum added replace(uint32_t number, const struct ledger_entry *entry,
+                                                          struct ledger_entry *replaced) {
+    struct ledger_entry *node = node_at(number);
+    if (node->size == entry->size) return THERE_ALREADY;
+    *replaced = *node;
+    *node = *entry;
+    node->next = replaced->next;
+    return REPLACED;
+}
+
 static inline enum added insert(const struct ledger_entry *entry, uint32_t *number,
                                 struct ledger_entry *replaced) {
     uint64_t hashed = hash(entry->space, entry->address);
     unsigned of = shard_of(hashed);
-    enum added result = ADDED;
+    enum added result = NO_MEMORY;
     if (!have_region() && !make_region()) return NO_MEMORY;
     spin_lock(&shards[of].lock);
     *number = *find(hashed, entry->space, entry->address);
     if (__builtin_expect(*number != 0, 0)) {
-        struct ledger_entry *node = node_at(*number);
-        result = node->size == entry->size ? THERE_ALREADY : REPLACED;
-        if (result == REPLACED) {
-            *replaced = *node;
-            shards[of].count -= is_counted(node);
-            *node = *entry;
-            node->next = replaced->next;
-            shards[of].count += is_counted(node);
-        }
+        result = replace(*number, entry, replaced);
     } else if ((*number = take_node(of))) {
         *node_at(*number) = *entry;
         if (entry->space == LEDGER_HANDLE) *references(*number) = (struct references){.holds = 1};
         link_node(hashed, *number);
-    } else {
-        result = NO_MEMORY;
+        result = ADDED;
     }
     spin_unlock(&shards[of].lock);
     return result;
@@ -211,7 +209,7 @@ bool ledger_remove(enum ledger_space space, uint64_t address, struct ledger_entr
     uint32_t *link = find(hashed, space, address);
     bool found = *link != 0;
     if (found) {
-        uint32_t number = unlink_node(of, link);
+        uint32_t number = unlink_node(link);
         *removed = *node_at(number);
         give_node(of, number);
     }
@@ -249,7 +247,7 @@ static void take_out(uint32_t number) {
     unsigned of = shard_of(hashed);
     spin_lock(&shards[of].lock);
     uint32_t *link = find(hashed, node_at(number)->space, node_at(number)->address);
-    if (*link == number) unlink_node(of, link);
+    if (*link == number) unlink_node(link);
     spin_unlock(&shards[of].lock);
 }
 
@@ -366,7 +364,7 @@ void ledger_purge_context(const void *context) {
         for (unsigned i = 0; i < BUCKETS; i++)
             for (uint32_t *link = &region->buckets[of][i]; *link;)
                 if (is_of_context(node_at(*link), context)) {
-                    uint32_t number = unlink_node(of, link);
+                    uint32_t number = unlink_node(link);
                     node_at(number)->next = gone;
                     gone = number;
                 } else {
@@ -382,13 +380,6 @@ void ledger_purge_context(const void *context) {
     }
 }
 
-uint64_t ledger_count(void) {
-    uint64_t sum = 0;
-    for (unsigned of = 0; of < SHARDS; of++)
-        sum += __atomic_load_n(&shards[of].count, __ATOMIC_RELAXED);
-    return sum;
-}
-
 void ledger_each(void (*see)(const struct ledger_entry *, void *), void *context) {
     if (!have_region()) return;
     for (unsigned of = 0; of < SHARDS; of++) {
@@ -400,6 +391,16 @@ void ledger_each(void (*see)(const struct ledger_entry *, void *), void *context
             }
         spin_unlock(&shards[of].lock);
     }
+}
+
+static void count(const struct ledger_entry *entry, void *sum) {
+    *(uint64_t *)sum += is_counted(entry);
+}
+
+uint64_t ledger_count(void) {
+    uint64_t sum = 0;
+    ledger_each(count, &sum);
+    return sum;
 }
 
 void ledger_forked(void) {

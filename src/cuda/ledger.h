@@ -6,7 +6,7 @@
  * when the real free fails.
  *
  * Every function may be called from any thread, at any time, in a CUDA hook: nothing here allocates with malloc, takes the
- * GIL, calls CUDA, logs (but once, when recording ends), or changes errno. Time is O(1) but for purges and snapshots. Locks
+ * GIL, calls CUDA, logs (but once, when recording ends), or changes errno. Time is O(1) but for those functions that are about all entries. Locks
  * are spin locks of one shard, held for a few memory accesses, and nothing is called under them. Without memory, recording
  * ends for good: entries stay, figures say so (ledger_recording), hooks go on forwarding.
  *

@@ -1,0 +1,26 @@
+"""What bench.py measures of GPU memory, run by each CPython with a fake GPU.
+
+usage: gpu.py METER LOOP NAMES COUNT     METER and LOOP are the libraries made of meter.c and cuda_loop.c, NAMES is a file of
+driver functions. Counts, each by itself: resolving all names, then COUNT pairs of plain and of async calls.
+"""
+
+import ctypes
+import sys
+
+METER, LOOP, NAMES, COUNT = sys.argv[1:]
+meter, loop = ctypes.CDLL(METER), ctypes.CDLL(LOOP)
+names = open(NAMES, "rb").read().split()
+table = (ctypes.c_char_p * len(names))(*names)
+
+
+def measure(name, function, *arguments):
+    meter.meter_begin()
+    function(*arguments)
+    meter.meter_end(name)
+
+
+loop.async_pairs(10)  # what happens once
+loop.plain_pairs(10)
+measure(b"resolver", loop.resolve, table, len(names))
+measure(b"async", loop.async_pairs, int(COUNT))
+measure(b"plain", loop.plain_pairs, int(COUNT))
