@@ -2,6 +2,7 @@
  * list; before including this they define
  *
  *   PLACE()                 struct hook_place: where the calling thread allocates
+ *   PLACE_FOR(kind)         the same for allocations of a kind: stream-ordered ones belong to no context
  *   PLACE_AFTER_FAILURE()   the same, without a call that changes what the program will be told about the failure
  *   CUTS_TENSORS(kind)      whether the caller is PyTorch's caching allocator, and this a kind of its segments
  *   RESOLVED(...)           what RESOLVES does after success
@@ -60,7 +61,8 @@ static inline enum ledger_kind kind_of(const struct cuda_physical *properties) {
 
 #define BEFORE_ALLOCATES(space, kind, out, size) hook_calls_begin(LEDGER_##kind, CUTS_TENSORS(LEDGER_##kind))
 #define AFTER_ALLOCATES(space, kind, out, size)                                                              \
-    AFTER_ALLOCATION(space, LEDGER_##kind, out, *(out), size, size, PLACE(), PLACE_AFTER_FAILURE())
+    AFTER_ALLOCATION(space, LEDGER_##kind, out, *(out), size, size, PLACE_FOR(LEDGER_##kind),                \
+                     PLACE_AFTER_FAILURE())
 
 #define BEFORE_REGISTERS(pointer, size) hook_calls_begin(LEDGER_REGISTERED, false)
 #define AFTER_REGISTERS(pointer, size)                                                                       \

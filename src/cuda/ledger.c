@@ -160,8 +160,8 @@ __attribute__((noinline, cold)) static enum added replace(uint32_t number, const
     return REPLACED;
 }
 
-static inline enum added insert(const struct ledger_entry *entry, uint32_t *number,
-                                struct ledger_entry *replaced) {
+__attribute__((always_inline)) static inline enum added
+insert(const struct ledger_entry *entry, uint32_t *number, struct ledger_entry *replaced) {
     uint64_t hashed = hash(entry->space, entry->address);
     unsigned of = shard_of(hashed);
     enum added result = NO_MEMORY;

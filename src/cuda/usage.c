@@ -37,7 +37,7 @@ static uint64_t sum_allocated(void) {
 
 /* ---- in hooks ---- */
 
-static void raise_peak(uint64_t *peak, uint64_t value) {
+static inline void raise_peak(uint64_t *peak, uint64_t value) {
     uint64_t known = get(peak);
     /* As signed numbers: when a free overtakes its allocation here, a sum is negative for a moment. */
     while ((int64_t)(value - known) > 0 &&
@@ -52,7 +52,7 @@ static uint32_t first_use(unsigned device) {
     return __atomic_or_fetch(&used, 1u << device, __ATOMIC_RELAXED);
 }
 
-static void change_allocated(unsigned device, uint64_t by) {
+static inline void change_allocated(unsigned device, uint64_t by) {
     struct device_usage *usage = &devices[device];
     uint64_t now = add(&usage->allocated, by);
     if ((int64_t)by <= 0) return;
@@ -62,9 +62,10 @@ static void change_allocated(unsigned device, uint64_t by) {
     if (mask & (mask - 1)) raise_peak(&peak_of_all, sum_allocated());
 }
 
-void usage_change(const struct ledger_entry *entry, int sign) {
-    unsigned device = ledger_device_index(entry->device);
-    uint64_t by = sign < 0 ? -entry->size : entry->size;
+/* Whatever is no stream-ordered allocation. */
+__attribute__((noinline)) static void change_other(const struct ledger_entry *entry, unsigned device,
+                                                   uint64_t by) {
+    struct device_usage *usage = &devices[device];
     switch (entry->kind) {
     case LEDGER_PINNED:
     case LEDGER_REGISTERED:
@@ -73,17 +74,26 @@ void usage_change(const struct ledger_entry *entry, int sign) {
     case LEDGER_PART: /* counted by c10's totals */
         return;
     case LEDGER_PHYSICAL:
-        add(&devices[device].mapped, by);
+        add(&usage->mapped, by);
         break;
     }
     if (entry->segment) {
-        add(&devices[device].segments, by);
+        add(&usage->segments, by);
         if (!(usage_devices() & 1u << device)) first_use(device);
         return;
     }
-    if (entry->kind != LEDGER_ASYNC)
-        add(&devices[device].direct, by);
-    else if (!(__atomic_load_n(&async, __ATOMIC_RELAXED) & 1u << device))
+    add(&usage->direct, by);
+    change_allocated(device, by);
+}
+
+void usage_change(const struct ledger_entry *entry, int sign) {
+    unsigned device = ledger_device_index(entry->device);
+    uint64_t by = sign < 0 ? -entry->size : entry->size;
+    if (entry->kind != LEDGER_ASYNC) {
+        change_other(entry, device, by);
+        return;
+    }
+    if (__builtin_expect(!(usage_async_devices() & 1u << device), 0))
         __atomic_or_fetch(&async, 1u << device, __ATOMIC_RELAXED);
     change_allocated(device, by);
 }
