@@ -38,7 +38,7 @@ static void remember(struct batch *b, uint64_t root_span_id) {
         b->remembered[b->remembered_count++ % BATCH_REMEMBERED] = root_span_id;
 }
 
-static bool add(struct batch *b, struct flight_record *record, const struct batch_policy *policy) {
+bool batch_add(struct batch *b, struct flight_record *record, const struct batch_policy *policy) {
     const struct flight_span *span = &record->span;
     if (!grow((void **)&b->items, b->item_count, &b->item_capacity, sizeof *b->items) ||
         !grow((void **)&b->traces, b->trace_count, &b->trace_capacity, sizeof *b->traces))
@@ -63,6 +63,10 @@ static bool add(struct batch *b, struct flight_record *record, const struct batc
     return true;
 }
 
+void batch_clear(struct batch *b) {
+    b->item_count = b->trace_count = b->waiting = 0;
+}
+
 static int by_trace(const void *left, const void *right) {
     const struct batch_item *a = left, *b = right;
     if (a->trace != b->trace) return a->trace < b->trace ? -1 : 1;
@@ -72,19 +76,23 @@ static int by_trace(const void *left, const void *right) {
 bool batch_gather(struct batch *b, struct flight *flight, const struct batch_policy *policy) {
     uint64_t position = 0;
     struct flight_record *record;
-    b->item_count = b->trace_count = b->waiting = 0;
+    batch_clear(b);
     while ((record = flight_next(flight, &position)))
-        if (!add(b, record, policy)) {
-            b->item_count = b->trace_count = 0;
+        if (!batch_add(b, record, policy)) {
+            batch_clear(b);
             return false;
         }
+    batch_close(b);
+    return true;
+}
+
+void batch_close(struct batch *b) {
     size_t due = 0;
     for (size_t i = 0; i < b->item_count; i++)
         if (b->traces[b->items[i].trace].is_due) b->items[due++] = b->items[i];
     b->waiting = b->item_count - due;
     b->item_count = due;
     if (due) qsort(b->items, due, sizeof *b->items, by_trace);
-    return true;
 }
 
 size_t batch_portion(const struct batch *b, size_t first, size_t bytes, bool may_split) {

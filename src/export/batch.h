@@ -48,6 +48,12 @@ struct batch_policy {
 /* Gathers the spans that are due. False without memory: then the batch is empty. */
 bool batch_gather(struct batch *batch, struct flight *flight, const struct batch_policy *policy);
 
+/* The same for records that lie elsewhere: clear, add each in order (false without memory), and close, which leaves what is
+ * due. */
+void batch_clear(struct batch *batch);
+bool batch_add(struct batch *batch, struct flight_record *record, const struct batch_policy *policy);
+void batch_close(struct batch *batch);
+
 /* How many items from `first` on make the next payload of about `bytes` bytes of records: whole traces as long as
  * they fit; a part of a trace that alone is larger, if `may_split`. 0 at the end. */
 size_t batch_portion(const struct batch *batch, size_t first, size_t bytes, bool may_split);

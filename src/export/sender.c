@@ -5,6 +5,7 @@
 #include "export/agent.h"
 #include "export/batch.h"
 #include "export/msgpack_v04.h"
+#include "export/payload.h"
 #include "export/snapshots.h"
 #include "flight.h"
 #include "trace/tags.h"
@@ -12,8 +13,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define PAYLOAD_LIMIT 9500000u     /* bytes; agents accept 25 MB, small ones 10 MB */
-#define PORTION       (256u << 10) /* bytes of records for one payload, which is about twice as large */
 #define HALF_FULL     0.5
 #define NEARLY_FULL   0.9
 #define BACKOFF_FIRST UINT64_C(100000000) /* ns */
@@ -36,9 +35,7 @@ struct sender {
     struct v04_identity *identity;
     struct batch batch;
     struct snapshots snapshots;
-    struct buf payload;
-    struct v04_span *spans; /* owned; those of one chunk */
-    size_t span_capacity;
+    struct payload payload;
     struct keep_window keep_window;
     double keep_rate;
     unsigned attempts;       /* failures in a row */
@@ -74,8 +71,7 @@ void sender_destroy(struct sender *s) {
     v04_identity_destroy(s->identity);
     batch_finish(&s->batch);
     snapshots_finish(&s->snapshots);
-    buf_finish(&s->payload);
-    free(s->spans);
+    payload_finish(&s->payload);
     free(s);
 }
 
@@ -139,42 +135,6 @@ static void keep_advance(struct keep_window *window, struct flight_counts told) 
 
 /* ---- finished spans ---- */
 
-static bool reserve_spans(struct sender *s, size_t count) {
-    if (count <= s->span_capacity) return true;
-    struct v04_span *grown = realloc(s->spans, count * sizeof *grown);
-    if (!grown) return false;
-    s->spans = grown;
-    s->span_capacity = count;
-    return true;
-}
-
-/* How many items at the beginning of `items` are of one trace. */
-static size_t chunk_length(const struct batch_item *items, size_t count) {
-    size_t length = 1;
-    while (length < count && items[length].trace == items[0].trace)
-        length++;
-    return length;
-}
-
-/* Encodes items as the payload; returns the number of chunks, 0 without memory. */
-static uint32_t encode(struct sender *s, const struct batch_item *items, size_t count) {
-    uint32_t chunks = 0;
-    if (!reserve_spans(s, count)) return 0;
-    for (size_t at = 0; at < count; at += chunk_length(items + at, count - at))
-        chunks++;
-    buf_clear(&s->payload);
-    v04_begin(&s->payload, chunks);
-    for (size_t at = 0, length; at < count; at += length) {
-        length = chunk_length(items + at, count - at);
-        for (size_t i = 0; i < length; i++) {
-            const struct flight_record *record = items[at + i].record;
-            s->spans[i] = (struct v04_span){&record->span, record + 1, 0, record->span.end_ns};
-        }
-        v04_chunk(&s->payload, s->identity, s->spans, length, s->keep_rate);
-    }
-    return s->payload.failed ? 0 : chunks;
-}
-
 static void settle(struct sender *s, const struct batch_item *items, size_t count, bool sent) {
     for (size_t i = 0; i < count; i++)
         flight_settle(s->flight, items[i].record, sent);
@@ -189,11 +149,11 @@ static bool is_hopeless(const struct sender *s, enum agent_answer answer) {
 /* Sends items. After a failure those that could not be sent are still in the ring; otherwise all are settled, sent or
  * given up. */
 static enum agent_answer deliver(struct sender *s, const struct batch_item *items, size_t count) {
-    uint32_t chunks = encode(s, items, count);
+    uint32_t chunks = payload_encode(&s->payload, s->identity, items, count, s->keep_rate);
     if (!chunks) return postpone(s);
     enum agent_answer answer = AGENT_TOO_LARGE;
-    if (s->payload.size <= PAYLOAD_LIMIT) {
-        answer = agent_post(s->agent, s->payload.data, s->payload.size, chunks, count);
+    if (s->payload.bytes.size <= PAYLOAD_LIMIT) {
+        answer = agent_post(s->agent, s->payload.bytes.data, s->payload.bytes.size, chunks, count);
         note_answer(s, answer);
     }
     if (answer == AGENT_TOO_LARGE && count > 1) {
@@ -213,11 +173,11 @@ enum sender_result sender_send(struct sender *s, bool everything) {
     struct flight_counts counts = flight_counts(s->flight);
     s->keep_rate = keep_rate(&s->keep_window, counts);
     for (size_t at = 0, count; at < s->batch.item_count && !is_failure(answer); at += count) {
-        count = batch_portion(&s->batch, at, PORTION, splits);
+        count = batch_portion(&s->batch, at, PAYLOAD_PORTION, splits);
         answer = deliver(s, s->batch.items + at, count);
     }
     if (s->batch.item_count && !is_failure(answer)) keep_advance(&s->keep_window, counts);
-    if (s->payload.capacity > 4 * PORTION) buf_finish(&s->payload);
+    if (s->payload.bytes.capacity > 4 * PAYLOAD_PORTION) buf_finish(&s->payload.bytes);
     return answer == AGENT_UNREACHABLE ? SENDER_UNREACHABLE
            : answer == AGENT_BUSY      ? SENDER_LATER
                                        : SENDER_DONE;
@@ -239,21 +199,21 @@ static uint64_t root_of(const struct snapshot *snapshot) {
 static uint32_t encode_snapshots(struct sender *s, uint64_t now_ns) {
     const struct snapshot *list = s->snapshots.list;
     uint32_t chunks = 0;
-    if (!reserve_spans(s, s->snapshots.count)) return 0;
+    if (!payload_reserve(&s->payload, s->snapshots.count)) return 0;
     for (size_t i = 0; i < s->snapshots.count; i++) {
         chunks += !i || root_of(&list[i - 1]) != root_of(&list[i]);
-        s->spans[i] = (struct v04_span){&list[i].slot.span, list[i].bytes + sizeof list[i].slot,
-                                        list[i].version, now_ns};
+        s->payload.spans[i] = (struct v04_span){&list[i].slot.span, list[i].bytes + sizeof list[i].slot,
+                                                list[i].version, now_ns};
     }
-    buf_clear(&s->payload);
-    v04_begin(&s->payload, chunks);
+    buf_clear(&s->payload.bytes);
+    v04_begin(&s->payload.bytes, chunks);
     for (size_t at = 0, length; at < s->snapshots.count; at += length) {
         length = 1;
         while (at + length < s->snapshots.count && root_of(&list[at + length]) == root_of(&list[at]))
             length++;
-        v04_chunk(&s->payload, s->identity, s->spans + at, length, s->keep_rate);
+        v04_chunk(&s->payload.bytes, s->identity, s->payload.spans + at, length, s->keep_rate);
     }
-    return s->payload.failed ? 0 : chunks;
+    return s->payload.bytes.failed ? 0 : chunks;
 }
 
 static void send_snapshots(struct sender *s) {
@@ -262,7 +222,7 @@ static void send_snapshots(struct sender *s) {
     uint32_t chunks = s->snapshots.count ? encode_snapshots(s, now_ns) : 0;
     if (!chunks) return;
     enum agent_answer answer =
-        agent_post(s->agent, s->payload.data, s->payload.size, chunks, s->snapshots.count);
+        agent_post(s->agent, s->payload.bytes.data, s->payload.bytes.size, chunks, s->snapshots.count);
     note_answer(s, answer);
     if (!is_failure(answer)) snapshots_note(&s->snapshots, s->flight);
 }
