@@ -41,6 +41,8 @@ struct config {
     /* DD_TRACE_AGENT_URL; else from host and port; else, when nothing is set and agent_socket exists, that.
      * Either http://HOST[:PORT][/PATH], an IPv6 HOST in brackets, or unix:///PATH. Never NULL. */
     const char *agent_url;
+    const char *flight_folder;       /* COMFYDD_FLIGHT_FOLDER */
+    const char *supervisor;          /* COMFYDD_SUPERVISOR, see process_parse, or NULL */
     double sample_rate;              /* DD_TRACE_SAMPLE_RATE 0..1, negative when unset */
     const char *sampling_rules;      /* DD_TRACE_SAMPLING_RULES, JSON, or NULL */
     const char *span_sampling_rules; /* DD_SPAN_SAMPLING_RULES (or the content of ..._FILE), JSON, or NULL */

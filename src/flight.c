@@ -14,8 +14,9 @@
  * both, never in neither. */
 #include "flight.h"
 
-#include "base/file.h"
+#include "base/process.h"
 #include "base/spin.h"
+#include "flight_files.h"
 #include "trace/tags.h"
 
 #include <errno.h>
@@ -75,44 +76,48 @@ bool flight_tag_next(const void *entries, size_t size, size_t *offset, struct fl
 
 /* ---- making the mapping ---- */
 
-static void identify_process(struct flight_header *header) {
-    enum { FIELDS_BEFORE_START = 20 }; /* after the name, which ends at the last ')' and may hold anything */
-    header->pid = getpid();
-    file_read("/proc/sys/kernel/random/boot_id", header->boot_id, sizeof header->boot_id);
-    header->boot_id[strcspn(header->boot_id, "\n")] = 0;
-    char stat[1024];
-    file_read("/proc/self/stat", stat, sizeof stat);
-    const char *at = strrchr(stat, ')');
-    for (int i = 0; at && i < FIELDS_BEFORE_START; i++)
-        at = strchr(at + 1, ' ');
-    if (at) header->pid_start_ticks = strtoull(at, NULL, 10);
+static void identify_process(struct flight_header *header, const struct process_identity *supervisor) {
+    struct process_identity self = process_self();
+    _Static_assert(sizeof header->boot_id == PROCESS_BOOT_ID_SIZE, "room for one");
+    header->pid = self.pid;
+    header->pid_start_ticks = self.start_ticks;
+    process_boot_id(header->boot_id);
+    if (!supervisor) return;
+    header->supervisor_pid = supervisor->pid;
+    header->supervisor_start_ticks = supervisor->start_ticks;
 }
 
-/* Shared memory of that size, its pages reserved; NULL with errno set. */
-static void *map_memory(size_t size) {
-    int flags = MAP_SHARED | MAP_ANONYMOUS;
+/* A file in memory without a name, its pages reserved: a descriptor, -ENOSYS where the kernel refuses such files, or
+ * -errno. */
+static int make_nameless_file(size_t size) {
     /* The system call itself: glibc has a wrapper only since 2.27. A file larger than the file size limit
      * would raise SIGXFSZ, even one in memory: then we do without the file. */
     struct rlimit limit;
-    bool file_allowed = getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur >= size;
-    int fd = file_allowed ? (int)syscall(SYS_memfd_create, "comfydd-flight", MFD_CLOEXEC) : -1;
-    if (fd >= 0) {
-        flags = MAP_SHARED;
-        int failed;
-        do
-            failed = fallocate(fd, 0, 0, (off_t)size);
-        while (failed && errno == EINTR);
-        if (failed) {
-            int reason = errno;
-            close(fd);
-            errno = reason;
-            return NULL;
-        }
-    } else if (file_allowed && errno != ENOSYS && errno != EPERM) {
-        return NULL;
+    if (getrlimit(RLIMIT_FSIZE, &limit) || limit.rlim_cur < size) return -ENOSYS;
+    int fd = (int)syscall(SYS_memfd_create, "comfydd-flight", MFD_CLOEXEC);
+    if (fd < 0) return errno == EPERM ? -ENOSYS : -errno;
+    int failed;
+    do
+        failed = fallocate(fd, 0, 0, (off_t)size);
+    while (failed && errno == EINTR);
+    if (!failed) return fd;
+    int reason = errno;
+    close(fd);
+    return -reason;
+}
+
+/* Shared memory of that size, its pages reserved; NULL without. */
+static void *map_memory(const char *folder, size_t size) {
+    int named = folder ? flight_files_create(folder, size) : -ENOENT;
+    int fd = named >= 0 ? named : make_nameless_file(size);
+    if (fd < 0 && fd != -ENOSYS) return NULL;
+    int flags = fd >= 0 ? MAP_SHARED : MAP_SHARED | MAP_ANONYMOUS;
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, fd >= 0 ? fd : -1, 0);
+    if (named >= 0) {
+        if (memory == MAP_FAILED) flight_files_remove();
+    } else if (fd >= 0) {
+        close(fd);
     }
-    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, fd, 0);
-    if (fd >= 0) close(fd);
     return memory == MAP_FAILED ? NULL : memory;
 }
 
@@ -128,7 +133,8 @@ static size_t keys_size(void) {
 }
 
 /* Fills the header, but for its magic, and the tables that never change. */
-static void lay_out(struct flight_header *header, size_t total, const void *identity, size_t identity_size) {
+static void lay_out(struct flight_header *header, size_t total, const void *identity, size_t identity_size,
+                    const struct process_identity *supervisor) {
     unsigned char *memory = (unsigned char *)header;
     header->version = FLIGHT_VERSION;
     header->header_size = sizeof *header;
@@ -146,10 +152,15 @@ static void lay_out(struct flight_header *header, size_t total, const void *iden
     for (int i = 0; i < TAG_COUNT; i++)
         name = stpcpy(name, tag_names[i]) + 1;
     if (identity_size) memcpy(memory + header->identity_offset, identity, identity_size);
-    identify_process(header);
+    identify_process(header, supervisor);
 }
 
 struct flight *flight_create(const void *identity, size_t identity_size) {
+    return flight_create_in(NULL, NULL, identity, identity_size);
+}
+
+struct flight *flight_create_in(const char *folder, const struct process_identity *supervisor,
+                                const void *identity, size_t identity_size) {
     const size_t most_identity = 1u << 20; /* keeps every offset within 32 bits */
     if (identity_size > most_identity) return NULL;
     int saved_errno = errno;
@@ -157,13 +168,13 @@ struct flight *flight_create(const void *identity, size_t identity_size) {
         round_up(round_up(sizeof(struct flight_header) + keys_size(), 8) + identity_size, PAGE);
     size_t size = before_slots + (size_t)FLIGHT_SLOT_SIZE * FLIGHT_SLOT_COUNT + FLIGHT_RING_SIZE;
     struct flight *flight = calloc(1, sizeof *flight);
-    struct flight_header *header = flight ? map_memory(size) : NULL;
+    struct flight_header *header = flight ? map_memory(folder, size) : NULL;
     if (!header) {
         free(flight);
         errno = saved_errno;
         return NULL;
     }
-    lay_out(header, size, identity, identity_size);
+    lay_out(header, size, identity, identity_size, supervisor);
     flight->header = header;
     flight->size = size;
     flight->slots = (unsigned char *)header + header->slots_offset;
@@ -179,6 +190,15 @@ void flight_destroy(struct flight *flight) {
     munmap(flight->header, flight->size);
     free(flight);
     errno = saved_errno;
+}
+
+void flight_note_life(struct flight *flight, uint64_t wall_ns, const struct flight_figures *figures) {
+    struct flight_header *header = flight->header;
+    __atomic_store_n(&header->alive_ns, wall_ns, __ATOMIC_RELAXED);
+    __atomic_store_n(&header->rss_bytes, figures->rss_bytes, __ATOMIC_RELAXED);
+    __atomic_store_n(&header->ram_available_bytes, figures->ram_available_bytes, __ATOMIC_RELAXED);
+    __atomic_store_n(&header->vram_allocated_bytes, figures->vram_allocated_bytes, __ATOMIC_RELAXED);
+    __atomic_store_n(&header->vram_peak_bytes, figures->vram_peak_bytes, __ATOMIC_RELAXED);
 }
 
 /* ---- slots ---- */

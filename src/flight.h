@@ -9,6 +9,7 @@
 #ifndef COMFYDD_FLIGHT_H
 #define COMFYDD_FLIGHT_H
 
+#include "base/process.h"
 #include "comfydd/flight.h"
 
 #include <stdbool.h>
@@ -40,6 +41,11 @@ bool flight_tag_next(const void *entries, size_t size, size_t *offset, struct fl
  * with the key table of trace/tags.def and the identity entries (at most 1 MiB). NULL when memory or descriptors are
  * out. No descriptor stays open. */
 struct flight *flight_create(const void *identity, size_t identity_size);
+
+/* The same in a file of flight_files (whose descriptor stays open), so that it outlasts the process; anonymous when the
+ * folder refuses. `supervisor` may be NULL. */
+struct flight *flight_create_in(const char *folder, const struct process_identity *supervisor,
+                                const void *identity, size_t identity_size);
 
 /* Unmaps and frees. In a forked child: only this, nothing else, on the parent's handle. NULL is fine. */
 void flight_destroy(struct flight *flight);
@@ -95,6 +101,15 @@ const void *flight_identity(const struct flight *flight, size_t *size);
 /* The whole mapping, for a flight_view in this process. */
 const void *flight_memory(const struct flight *flight, size_t *size);
 
+/* What was last known of the process's memory, in bytes; 0 when unknown. */
+struct flight_figures {
+    uint64_t rss_bytes, ram_available_bytes;
+    uint64_t vram_allocated_bytes, vram_peak_bytes; /* the peak is that of the running workflow */
+};
+
+/* A sign of life, for who reads the memory after a kill. Any thread. */
+void flight_note_life(struct flight *flight, uint64_t wall_ns, const struct flight_figures *figures);
+
 /* The process ends in an orderly way. */
 void flight_set_clean_exit(struct flight *flight);
 
@@ -116,14 +131,21 @@ struct flight_view {
 int flight_view_open(struct flight_view *view, const void *memory, size_t size);
 void flight_view_close(struct flight_view *view);
 
-/* Calls `each` for every finished span still wanted (open 0, oldest first), then for every open one (open 1; never a
+/* Where in the memory the state of a span's record or slot is: whoever has delivered the span writes
+ * FLIGHT_RECORD_SENT or FLIGHT_SLOT_FREE there. */
+struct flight_found {
+    uint64_t state_offset;
+    bool open;
+};
+
+/* Calls `each` for every finished span still wanted (oldest first), then for every open one (never a
  * left-over of a finished one; waiting ones are included and say so), with checked copies valid during the call: the
  * ids are not 0, kind, priority and rates are in range, an open span's end is 0, every entry fits, has a key below
  * name_count and is a text or one number (others are left out). Returns how many were passed; a damaged record ends
  * the ring's part. */
 size_t flight_view_each(const struct flight_view *view,
                         void (*each)(void *context, const struct flight_span *span, const void *tags,
-                                     int open),
+                                     struct flight_found found),
                         void *context);
 
 #endif

@@ -97,7 +97,7 @@ void flight_view_close(struct flight_view *view) {
 
 struct reading {
     const struct flight_view *view;
-    void (*each)(void *context, const struct flight_span *span, const void *tags, int open);
+    void (*each)(void *context, const struct flight_span *span, const void *tags, struct flight_found found);
     void *context;
     struct buf copy; /* of the record or slot at hand */
     size_t passed;
@@ -112,9 +112,9 @@ static bool plausible(const struct flight_span *span) {
            span->error <= 1 && span->waiting <= 1;
 }
 
-static void pass(struct reading *reading, struct flight_span *span, void *tags, int open) {
+static void pass(struct reading *reading, struct flight_span *span, void *tags, struct flight_found found) {
     span->tags_size = (uint32_t)keep_valid_entries(reading->view, tags, span->tags_size);
-    reading->each(reading->context, span, tags, open);
+    reading->each(reading->context, span, tags, found);
     reading->passed++;
 }
 
@@ -143,12 +143,14 @@ static void read_ring(struct reading *reading) {
         struct flight_record *record = take_copy(reading, ring + place, start.size);
         if (!record || record->span.tags_size != start.size - sizeof *record || !plausible(&record->span))
             return;
-        pass(reading, &record->span, record + 1, 0);
+        uint64_t state = header->ring_offset + place + offsetof(struct flight_record, state);
+        pass(reading, &record->span, record + 1, (struct flight_found){.state_offset = state});
     }
 }
 
-static void read_slot(struct reading *reading, const unsigned char *foreign) {
+static void read_slot(struct reading *reading, uint64_t offset) {
     const struct flight_header *header = &reading->view->header;
+    const unsigned char *foreign = reading->view->memory + offset;
     struct flight_slot head;
     copy_foreign(&head, foreign, sizeof head);
     bool left_over = head.closing_at && head.closing_at <= header->ring_head;
@@ -158,18 +160,19 @@ static void read_slot(struct reading *reading, const unsigned char *foreign) {
     void *tags = take_copy(reading, foreign + sizeof head, head.span.tags_size);
     if (!tags) return;
     head.span.end_ns = 0; /* set already when it was about to be finished */
-    pass(reading, &head.span, tags, 1);
+    pass(reading, &head.span, tags,
+         (struct flight_found){.state_offset = offset + offsetof(struct flight_slot, state), .open = true});
 }
 
 size_t flight_view_each(const struct flight_view *view,
                         void (*each)(void *context, const struct flight_span *span, const void *tags,
-                                     int open),
+                                     struct flight_found found),
                         void *context) {
     const struct flight_header *header = &view->header;
     struct reading reading = {.view = view, .each = each, .context = context};
     read_ring(&reading);
     for (uint64_t i = 0; i < header->slot_count; i++)
-        read_slot(&reading, view->memory + header->slots_offset + i * header->slot_size);
+        read_slot(&reading, header->slots_offset + i * header->slot_size);
     buf_finish(&reading.copy);
     return reading.passed;
 }

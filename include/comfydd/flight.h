@@ -46,7 +46,15 @@ struct flight_header {
     uint64_t ring_head;                                 /* end of the last complete record */
     uint64_t ring_tail;                                 /* start of the first record still wanted */
     uint64_t spans_recorded, spans_sent, spans_dropped; /* counts since creation */
-    uint64_t reserved[16];
+    /* Whoever looks after the process (comfydd run), as pid and pid_start_ticks say it of the process itself; 0: nobody. */
+    int32_t supervisor_pid;
+    uint32_t reserved_word;
+    uint64_t supervisor_start_ticks;
+    /* The last sign of life, ns since the Unix epoch (written every second while a span is open), and the figures of then,
+     * in bytes; 0 when unknown. The peak is that of the workflow that was running. */
+    uint64_t alive_ns;
+    uint64_t rss_bytes, ram_available_bytes, vram_allocated_bytes, vram_peak_bytes;
+    uint64_t reserved[9];
 };
 
 /* What a span knows of its trace; repeated in every span so that any span can be the first of a chunk. */

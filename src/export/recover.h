@@ -1,22 +1,24 @@
 /* recover: sends what a dead process had recorded and not delivered.
  *
- * Finished spans go as they are; open ones (a node, its workflow) are closed at the moment of death with the verdict. Snapshots
- * that were sent of them before are completed by that, not doubled: same ids. Works on a flight memory of any state, checked
- * by flight_view, and on a private copy, so that nothing changes under it. One thread. */
+ * Finished spans go as they are; open ones (a node, its workflow) are closed at the moment of death with the verdict; nodes
+ * that only waited for their inputs are left out. Snapshots that were sent of them before are completed by that, not
+ * doubled: same ids. Works on a file of any content, checked by flight_view, and on a private copy, so that nothing changes
+ * under it. What the agent has taken is marked in the file, and a second try does not send it again. What the agent had
+ * taken when the process died, before it could note that, arrives twice. One thread. */
 #ifndef COMFYDD_RECOVER_H
 #define COMFYDD_RECOVER_H
 
-#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct config;
-struct flight_view;
+struct flight_header;
 
 /* Why the process ended, as tags of the spans that were open. Texts are borrowed. */
 struct recover_verdict {
-    const char *status;     /* workflow.status: "killed" */
-    const char *error_type; /* "OOMKilled", "ProcessKilled", "SIGSEGV" */
-    const char *message;    /* one sentence for people */
+    const char *status;     /* workflow.status: "killed", "interrupted", "error" */
+    const char *error_type; /* "OOMKilled", "ProcessKilled", "SIGSEGV"; NULL or empty: no error */
+    const char *message;    /* one sentence for people; NULL or empty: none */
     uint64_t death_ns;      /* since the Unix epoch; 0: unknown, then the last sign of life counts */
 };
 
@@ -29,15 +31,21 @@ struct recover_workflow {
 };
 
 struct recover_result {
-    uint64_t sent, failed; /* spans */
+    uint64_t sent, failed; /* spans that the agent has taken, or refused for good */
     unsigned workflows;    /* that were running */
 };
 
-/* Sends everything, with at most `seconds` of patience for the agent. `see` (may be NULL) is called once for each workflow that
- * was running, whether the agent answers or not. 0, or -errno when the agent could not be reached: then nothing is lost, the
- * same memory can be tried again (what was delivered is marked in it and not sent twice). */
-int recover_send(struct flight_view *view, const struct recover_verdict *verdict, const struct config *config,
-                 double seconds, void (*see)(const struct recover_workflow *, void *), void *context,
+/* Reads the header of a flight memory file, for who must judge its death. 0, -EINVAL (no flight memory, or never finished),
+ * -ENOTSUP (another version), or what reading says. */
+int recover_read_header(int file, struct flight_header *header);
+
+/* Sends everything in `file` (from flight_files_claim, or opened for reading and writing), trying again for at most
+ * `seconds` while the agent does not take it. `see` (may be NULL) is called once for each workflow that was running,
+ * whether the agent answers or not, so at every try. `result` may be NULL.
+ * 0: nothing is left in it, remove it. -EAGAIN: the agent could not be reached or does not take spans now, keep it.
+ * -EINVAL: no flight memory. -ENOTSUP: of another version. -ENOMEM, or what reading says; or what agent_create says. */
+int recover_send(int file, const struct recover_verdict *verdict, const struct config *config, double seconds,
+                 void (*see)(const struct recover_workflow *, void *), void *context,
                  struct recover_result *result);
 
 #endif

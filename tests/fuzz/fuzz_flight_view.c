@@ -35,14 +35,15 @@ static void check_entries(const struct flight_view *view, const void *entries, s
     PROMISED(offset == size);
 }
 
-static void check_span(void *context, const struct flight_span *span, const void *tags, int open) {
+static void check_span(void *context, const struct flight_span *span, const void *tags,
+                       struct flight_found found) {
     struct seen *seen = context;
     seen->passed++;
     PROMISED(span->span_id && span->trace.trace_id_low);
     PROMISED(span->kind == FLIGHT_WORKFLOW || span->kind == FLIGHT_NODE);
     PROMISED(span->trace.priority >= -1 && span->trace.priority <= 2);
     PROMISED(span->trace.rule_rate <= 1);
-    PROMISED(!open || !span->end_ns);
+    PROMISED(!found.open || !span->end_ns);
     check_entries(seen->view, tags, span->tags_size);
 }
 

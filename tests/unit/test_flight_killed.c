@@ -58,7 +58,8 @@ static struct span *start(uint64_t worker, uint64_t i) {
 
 static unsigned char times_found[WORKERS][MOST_SPANS], times_open[WORKERS][MOST_SPANS];
 
-static void count(void *context, const struct flight_span *span, const void *tags, int open) {
+static void count(void *context, const struct flight_span *span, const void *tags,
+                  struct flight_found found) {
     (void)context;
     struct flight_tag tag;
     const void *value;
@@ -69,7 +70,7 @@ static void count(void *context, const struct flight_span *span, const void *tag
     while (flight_tag_next(tags, span->tags_size, &offset, &tag, &value))
         if (tag.type == FLIGHT_NUMBER) assert_memory_equal(value, &number, sizeof number);
     times_found[worker][i]++;
-    times_open[worker][i] += open != 0;
+    times_open[worker][i] += found.open;
 }
 
 static void count_spans(void) {

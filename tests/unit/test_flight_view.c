@@ -22,7 +22,7 @@ struct found {
 };
 
 /* Notes the span, and checks what flight_view_each promises of every one. */
-static void note(void *context, const struct flight_span *span, const void *tags, int open) {
+static void note(void *context, const struct flight_span *span, const void *tags, struct flight_found place) {
     struct found *found = context;
     struct flight_tag tag;
     const void *value;
@@ -34,11 +34,11 @@ static void note(void *context, const struct flight_span *span, const void *tags
     assert_int_equal(offset, span->tags_size);
     assert_true(span->span_id && span->trace.trace_id_low);
     assert_true(span->trace.priority >= -1 && span->trace.priority <= 2);
-    assert_true(!open || !span->end_ns);
-    found->open += open != 0;
+    assert_true(!place.open || !span->end_ns);
+    found->open += place.open;
     if (found->count == MOST_FOUND) return;
     found->spans[found->count] = *span;
-    found->opens[found->count++] = open;
+    found->opens[found->count++] = place.open;
 }
 
 static size_t read_all(const void *memory, size_t size, struct found *found) {

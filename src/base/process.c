@@ -1,0 +1,71 @@
+#include "base/process.h"
+
+#include "base/file.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* State and start time of a process; false when /proc does not know it. */
+static bool read_stat(int32_t pid, char *state, uint64_t *start_ticks) {
+    enum { FIELDS_FROM_STATE_TO_START = 19 };
+    char path[32], stat[1024];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    if (file_read(path, stat, sizeof stat) <= 0) return false;
+    const char *at = strrchr(stat, ')'); /* the end of the name, which may hold anything */
+    if (!at || at[1] != ' ') return false;
+    *state = at[2];
+    at += 2;
+    for (int i = 0; at && i < FIELDS_FROM_STATE_TO_START; i++) {
+        at = strchr(at, ' ');
+        if (at) at++;
+    }
+    if (!at) return false;
+    *start_ticks = strtoull(at, NULL, 10);
+    return true;
+}
+
+struct process_identity process_self(void) {
+    struct process_identity self = {.pid = getpid()};
+    int saved_errno = errno;
+    char state;
+    read_stat(self.pid, &state, &self.start_ticks);
+    errno = saved_errno;
+    return self;
+}
+
+bool process_runs(const struct process_identity *process) {
+    if (process->pid <= 0) return false;
+    int saved_errno = errno;
+    char state = 0;
+    uint64_t start_ticks = 0;
+    bool runs;
+    if (read_stat(process->pid, &state, &start_ticks))
+        runs = state != 'Z' && state != 'X' &&
+               (start_ticks == process->start_ticks || process->start_ticks == 0);
+    else
+        runs = kill(process->pid, 0) == 0 || errno == EPERM; /* no /proc here */
+    errno = saved_errno;
+    return runs;
+}
+
+bool process_is(const struct process_identity *one, const struct process_identity *other) {
+    return one->pid == other->pid && one->start_ticks == other->start_ticks;
+}
+
+bool process_parse(const char *text, struct process_identity *process) {
+    int pid, end = 0;
+    unsigned long long start;
+    if (strlen(text) > 40 || text[0] < '1' || text[0] > '9') return false;
+    if (sscanf(text, "%9d.%19llu%n", &pid, &start, &end) != 2 || text[end]) return false;
+    *process = (struct process_identity){.pid = pid, .start_ticks = start};
+    return true;
+}
+
+void process_boot_id(char text[PROCESS_BOOT_ID_SIZE]) {
+    file_read("/proc/sys/kernel/random/boot_id", text, PROCESS_BOOT_ID_SIZE);
+    text[strcspn(text, "\n")] = 0;
+}

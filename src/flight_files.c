@@ -1,0 +1,273 @@
+#include "flight_files.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "comfydd/flight.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define SECOND      UINT64_C(1000000000) /* ns */
+#define MOST_AGE    (86400 * SECOND)     /* since the last sign of life: agents refuse older spans */
+#define UNFINISHED  (60 * SECOND)        /* a file without content that is older was never finished */
+#define MOST_LEFT   4                    /* files of dead processes beside which no new one is made */
+#define MOST_SEEN   4096                 /* names looked at; anybody can put names into /dev/shm */
+#define SHARE       4                    /* a file takes at most this part of the free room */
+#define NAME_PREFIX "comfydd-"
+
+/* This process's file; of the parent in a forked child. */
+static struct {
+    char path[PATH_MAX];
+    const char *name; /* in path */
+    int fd;           /* for the lock */
+    dev_t device;
+    ino_t inode;
+    pid_t pid; /* 0: none */
+} own;
+
+struct file_name {
+    uid_t uid;
+    struct process_identity process;
+};
+
+/* The system calls themselves: the library's own hooks on open are not for us. */
+static int open_at(int folder, const char *name, int flags) {
+    return (int)syscall(SYS_openat, folder, name, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
+                        0600);
+}
+
+static int open_folder(const char *folder) {
+    return (int)syscall(SYS_openat, AT_FDCWD, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+}
+
+/* ---- names ---- */
+
+static void make_name(char *name, size_t size, const struct process_identity *process, unsigned number) {
+    snprintf(name, size, NAME_PREFIX "%u-%d-%llu-%u", (unsigned)geteuid(), (int)process->pid,
+             (unsigned long long)process->start_ticks, number);
+}
+
+static bool parse_name(const char *name, struct file_name *parsed) {
+    unsigned uid, number;
+    int pid;
+    unsigned long long start;
+    char again[NAME_MAX + 1];
+    if (strncmp(name, NAME_PREFIX, sizeof NAME_PREFIX - 1) != 0 || strlen(name) > 64) return false;
+    if (sscanf(name, NAME_PREFIX "%9u-%9d-%19llu-%9u", &uid, &pid, &start, &number) != 4) return false;
+    *parsed = (struct file_name){uid, {.pid = pid, .start_ticks = start}};
+    snprintf(again, sizeof again, NAME_PREFIX "%u-%d-%llu-%u", uid, pid, start, number);
+    return strcmp(name, again) == 0;
+}
+
+/* ---- locks ---- */
+
+/* A record lock: it is the process's, so forked children do not keep it, and the kernel takes it back at the end. */
+static bool lock(int fd) {
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    return fcntl(fd, F_SETLK, &whole) == 0;
+}
+
+/* ---- this process's file ---- */
+
+static bool is_own_descriptor(void) {
+    struct stat status;
+    return own.pid && fstat(own.fd, &status) == 0 && status.st_dev == own.device &&
+           status.st_ino == own.inode;
+}
+
+/* Whether the name in the folder is that of a dead process's file. A look from afar: nothing is opened. */
+static bool looks_left(const char *name, const struct process_identity *self) {
+    struct file_name parsed;
+    if (!parse_name(name, &parsed) || parsed.uid != geteuid()) return false;
+    return process_is(&parsed.process, self) || !process_runs(&parsed.process);
+}
+
+static bool has_room(int folder, const struct process_identity *self, size_t size) {
+    struct statvfs room;
+    struct rlimit limit;
+    /* A file larger than the limit would raise SIGXFSZ, even one in memory. */
+    if (getrlimit(RLIMIT_FSIZE, &limit) || limit.rlim_cur < size) return false;
+    if (fstatvfs(folder, &room) || (uint64_t)room.f_bavail * room.f_frsize / SHARE < size) return false;
+    int copy = fcntl(folder, F_DUPFD_CLOEXEC, 3);
+    DIR *list = copy >= 0 ? fdopendir(copy) : NULL;
+    if (!list) {
+        if (copy >= 0) close(copy);
+        return false;
+    }
+    unsigned left = 0, seen = 0;
+    for (struct dirent *entry; seen < MOST_SEEN && (entry = readdir(list)); seen++)
+        left += looks_left(entry->d_name, self);
+    closedir(list);
+    return left < MOST_LEFT;
+}
+
+static int reserve(int fd, size_t size) {
+    int failed;
+    do
+        failed = fallocate(fd, 0, 0, (off_t)size);
+    while (failed && errno == EINTR);
+    return failed ? -errno : 0;
+}
+
+/* A new file, locked, its descriptor not one of the three that a host may have closed; -errno. */
+static int make_file(int folder, const char *name, size_t size) {
+    int low = open_at(folder, name, O_RDWR | O_CREAT | O_EXCL);
+    if (low < 0) return -errno;
+    int fd = low >= 3 ? low : fcntl(low, F_DUPFD_CLOEXEC, 3);
+    int error = fd < 0 ? -errno : 0;
+    if (fd != low) close(low); /* before the lock, which it would end */
+    if (!error) error = reserve(fd, size);
+    if (!error && !lock(fd)) error = -errno;
+    if (!error) return fd;
+    unlinkat(folder, name, 0);
+    if (fd >= 0) close(fd);
+    return error;
+}
+
+static int keep(const char *path, int fd) {
+    struct stat status;
+    if (fstat(fd, &status)) return -errno;
+    strcpy(own.path, path);
+    own.name = strrchr(own.path, '/') + 1;
+    own.fd = fd;
+    own.device = status.st_dev;
+    own.inode = status.st_ino;
+    own.pid = getpid();
+    return fd;
+}
+
+int flight_files_create(const char *folder, size_t size) {
+    const unsigned most_programs = 1000; /* that one process becomes, each having left something */
+    char path[PATH_MAX], name[NAME_MAX + 1];
+    struct process_identity self = process_self();
+    if (is_own_descriptor() && own.pid != getpid()) close(own.fd); /* a child's copy of its parent's */
+    own.pid = 0;
+    int saved_errno = errno, result = -ENOSPC;
+    int at = open_folder(folder);
+    if (at < 0) result = -errno;
+    if (at >= 0 && has_room(at, &self, size)) {
+        result = -EEXIST;
+        for (unsigned number = 0; result == -EEXIST && number < most_programs; number++) {
+            make_name(name, sizeof name, &self, number);
+            if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path)
+                result = -ENAMETOOLONG;
+            else
+                result = make_file(at, name, size);
+        }
+    }
+    if (at >= 0) close(at);
+    if (result >= 0) result = keep(path, result);
+    errno = saved_errno;
+    return result;
+}
+
+void flight_files_remove(void) {
+    struct stat status;
+    int saved_errno = errno;
+    if (own.pid == getpid() && lstat(own.path, &status) == 0 && status.st_dev == own.device &&
+        status.st_ino == own.inode)
+        unlink(own.path);
+    errno = saved_errno;
+}
+
+/* ---- the files of others ---- */
+
+static bool is_ours(const struct stat *status) {
+    return S_ISREG(status->st_mode) && status->st_uid == geteuid() && (status->st_mode & 077) == 0 &&
+           status->st_nlink == 1;
+}
+
+static bool read_header(int fd, struct flight_header *header) {
+    return pread(fd, header, sizeof *header, 0) == (ssize_t)sizeof *header && header->magic == FLIGHT_MAGIC;
+}
+
+/* `header` may be NULL: then the name has to do. */
+static bool is_dead(const struct flight_header *header, const struct file_name *name,
+                    const struct process_identity *me) {
+    struct process_identity process = name->process;
+    if (header) {
+        char boot_id[PROCESS_BOOT_ID_SIZE];
+        process_boot_id(boot_id);
+        if (header->boot_id[0] && boot_id[0] && strncmp(header->boot_id, boot_id, sizeof boot_id) != 0)
+            return true;
+        struct process_identity supervisor = {header->supervisor_pid, header->supervisor_start_ticks};
+        process = (struct process_identity){header->pid, header->pid_start_ticks};
+        if (!process_is(&supervisor, me) && process_runs(&supervisor)) return false;
+    }
+    return process_is(&process, me) || !process_runs(&process);
+}
+
+static uint64_t age(const struct flight_header *header, const struct stat *status) {
+    uint64_t written = (uint64_t)status->st_mtim.tv_sec * SECOND + (uint64_t)status->st_mtim.tv_nsec;
+    uint64_t last = header && header->alive_ns > written ? header->alive_ns : written, now = clock_wall_ns();
+    return now > last ? now - last : 0;
+}
+
+/* What is to become of a file that is locked. */
+enum fate { CLAIM, KEEP, REMOVE };
+
+static enum fate judge(const struct flight_header *header, const struct stat *status) {
+    uint64_t old = age(header, status);
+    if (!header) return old > UNFINISHED ? REMOVE : KEEP;
+    if (old > MOST_AGE) return REMOVE;
+    if (header->version != FLIGHT_VERSION) return KEEP; /* its own version may come back */
+    return CLAIM;
+}
+
+/* A locked descriptor of the file, if it is an orphan to be claimed; else -1. */
+static int claim(int folder, const char *name, const struct process_identity *me, unsigned *removed) {
+    struct file_name parsed;
+    struct flight_header content, *header;
+    struct stat status;
+    if (!parse_name(name, &parsed) || parsed.uid != geteuid()) return -1;
+    if (own.pid == getpid() && strcmp(name, own.name) == 0) return -1; /* closing it would end our lock */
+    int fd = open_at(folder, name, O_RDWR);
+    if (fd < 0) return -1;
+    if (fstat(fd, &status) == 0 && is_ours(&status)) {
+        /* Before the lock: as long as we hold it, a supervisor that looks would find its file taken. */
+        header = read_header(fd, &content) ? &content : NULL;
+        if (is_dead(header, &parsed, me) && lock(fd) && fstat(fd, &status) == 0 && is_ours(&status)) {
+            header = read_header(fd, &content) ? &content : NULL;
+            enum fate fate = judge(header, &status);
+            if (fate == CLAIM) return fd;
+            if (fate == REMOVE) *removed += unlinkat(folder, name, 0) == 0;
+        }
+    }
+    close(fd);
+    return -1;
+}
+
+int flight_files_claim(const char *folder, const struct process_identity *me, char *path, size_t room) {
+    int saved_errno = errno, found = -ENOENT;
+    unsigned removed = 0, seen = 0;
+    int at = open_folder(folder);
+    DIR *list = at >= 0 ? fdopendir(at) : NULL;
+    if (!list) {
+        found = -errno;
+        if (at >= 0) close(at);
+        errno = saved_errno;
+        return found;
+    }
+    for (struct dirent *entry; found < 0 && seen < MOST_SEEN && (entry = readdir(list)); seen++) {
+        if (snprintf(path, room, "%s/%s", folder, entry->d_name) >= (int)room) continue;
+        int fd = claim(at, entry->d_name, me, &removed);
+        if (fd >= 0) found = fd;
+    }
+    closedir(list);
+    if (removed)
+        log_line("removed %u old file%s of spans in %s that no agent has taken", removed,
+                 removed == 1 ? "" : "s", folder);
+    errno = saved_errno;
+    return found;
+}
