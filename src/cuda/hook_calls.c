@@ -53,9 +53,31 @@ static bool is_device(int device) {
     return device >= 0 && device < PRIMARIES;
 }
 
+const struct hook_place *hook_calls_only_place;
+static struct hook_place first_place;
+static bool are_several;
+
+void hook_calls_context_began(void) {
+    __atomic_store_n(&are_several, true, __ATOMIC_RELAXED);
+    __atomic_store_n(&hook_calls_only_place, NULL, __ATOMIC_RELEASE);
+}
+
+/* The lock is held. Another thread that still takes the first place for the only one is right: its own current context
+ * was not changed by this. */
+static void note_place(const void *context, int device) {
+    if (first_place.context && first_place.context != context) hook_calls_context_began();
+    if (first_place.context || are_several) return;
+    first_place = (struct hook_place){.context = context, .device = (uint8_t)device};
+    __atomic_store_n(&hook_calls_only_place, &first_place, __ATOMIC_RELEASE);
+}
+
 void hook_calls_primary_retained(const void *context, int device) {
-    if (!is_device(device)) return;
+    if (!is_device(device)) {
+        hook_calls_context_began();
+        return;
+    }
     spin_lock(&lock);
+    note_place(context, device);
     primaries[device].context = context;
     primaries[device].retained++;
     spin_unlock(&lock);
@@ -114,6 +136,9 @@ void hook_calls_context_ended(const void *context) {
 
 void hook_calls_forked(void) {
     lock = 0;
+    hook_calls_only_place = NULL;
+    first_place = (struct hook_place){.context = NULL};
+    are_several = false;
     memset(primaries, 0, sizeof primaries);
     memset(devices, 0, sizeof devices);
     hook_calls_here.depth = 0;

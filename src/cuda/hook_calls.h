@@ -5,7 +5,7 @@
  * is switched off inside of another hook; each reports what it sees, and the ledger takes an allocation once. Only failures
  * are the outermost call's alone: what an inner call could not get may have been got in another way.
  *
- * Any thread, in any CUDA call. Calls of the driver from here: cuCtxGetCurrent, cuCtxGetDevice, and once cuDeviceGetCount; of HIP: hipGetDevice. No
+ * Any thread, in any CUDA call. Calls of the driver from here: cuCtxGetCurrent, cuCtxGetDevice; of HIP: hipGetDevice. No
  * malloc, no lock but the ledger's, errno preserved. */
 #ifndef COMFYDD_HOOK_CALLS_H
 #define COMFYDD_HOOK_CALLS_H
@@ -75,10 +75,17 @@ static inline void hook_calls_freed(const struct ledger_entry *removed, cuda_res
     if (__builtin_expect(result != CUDA_OK, 0)) ledger_restore(removed);
 }
 
+/* The one place where the program can allocate: on a device whose primary context is the only context that there has been.
+ * NULL: there are several, or none is known. Nearly every program has one, and asking the driver for the thread's context
+ * costs more than all the rest of a hook. */
+extern const struct hook_place *hook_calls_only_place;
+
 /* The primary contexts of devices. Counted from the start on; a device that was used before is taken to be in use for ever. */
 void hook_calls_primary_retained(const void *context, int device);
 void hook_calls_primary_released(int device);
 void hook_calls_primary_reset(int device);
+/* A context that is no primary one. */
+void hook_calls_context_began(void);
 /* The context as such, or that of cudaDeviceReset. */
 void hook_calls_context_ended(const void *context);
 void hook_calls_device_reset(struct hook_place before);

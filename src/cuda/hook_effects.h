@@ -2,7 +2,6 @@
  * list; before including this they define
  *
  *   PLACE()                 struct hook_place: where the calling thread allocates
- *   PLACE_FOR(kind)         the same for allocations of a kind: stream-ordered ones belong to no context
  *   PLACE_AFTER_FAILURE()   the same, without a call that changes what the program will be told about the failure
  *   CUTS_TENSORS(kind)      whether the caller is PyTorch's caching allocator, and this a kind of its segments
  *   RESOLVED(...)           what RESOLVES does after success
@@ -61,8 +60,7 @@ static inline enum ledger_kind kind_of(const struct cuda_physical *properties) {
 
 #define BEFORE_ALLOCATES(space, kind, out, size) hook_calls_begin(LEDGER_##kind, CUTS_TENSORS(LEDGER_##kind))
 #define AFTER_ALLOCATES(space, kind, out, size)                                                              \
-    AFTER_ALLOCATION(space, LEDGER_##kind, out, *(out), size, size, PLACE_FOR(LEDGER_##kind),                \
-                     PLACE_AFTER_FAILURE())
+    AFTER_ALLOCATION(space, LEDGER_##kind, out, *(out), size, size, PLACE(), PLACE_AFTER_FAILURE())
 
 #define BEFORE_REGISTERS(pointer, size) hook_calls_begin(LEDGER_REGISTERED, false)
 #define AFTER_REGISTERS(pointer, size)                                                                       \
@@ -108,6 +106,9 @@ static inline enum ledger_kind kind_of(const struct cuda_physical *properties) {
 #define BEFORE_UNMAPS(address, size) (void)0
 #define AFTER_UNMAPS(address, size)                                                                          \
     if (result == CUDA_OK) ledger_unmap((uint64_t)(address), size)
+
+#define BEFORE_CONTEXT_BEGINS (void)0
+#define AFTER_CONTEXT_BEGINS  hook_calls_context_began()
 
 #define BEFORE_CONTEXT_ENDS(context) (void)0
 #define AFTER_CONTEXT_ENDS(context)                                                                          \

@@ -31,7 +31,6 @@ static const void *library; /* the driver's dynamic section; set last */
 static void *reals[FUNCTIONS];
 static cuda_result (*get_current)(cuda_context *);
 static cuda_result (*get_device)(cuda_device *);
-static cuda_result (*get_count)(int *);
 static uint8_t slots[SLOTS]; /* 1 + the function whose real address hashes to here */
 
 static unsigned slot_of(const void *address) {
@@ -60,7 +59,6 @@ static bool is_found(void) {
         __atomic_store_n(&reals[i], resolve_symbol(&driver, functions[i].name), __ATOMIC_RELEASE);
     *(void **)&get_current = resolve_symbol(&driver, "cuCtxGetCurrent");
     *(void **)&get_device = resolve_symbol(&driver, "cuCtxGetDevice");
-    *(void **)&get_count = resolve_symbol(&driver, "cuDeviceGetCount");
     fill_slots();
     __atomic_store_n(&library, driver.dynamic, __ATOMIC_RELEASE);
     return true;
@@ -80,6 +78,8 @@ bool hooks_driver_has(const char *name) {
 }
 
 struct hook_place hooks_driver_place(void) {
+    const struct hook_place *only = __atomic_load_n(&hook_calls_only_place, __ATOMIC_ACQUIRE);
+    if (__builtin_expect(only != NULL, 1)) return *only;
     struct hook_place place = {.device = LEDGER_NO_DEVICE};
     cuda_context context = NULL;
     cuda_device device;
@@ -93,20 +93,9 @@ struct hook_place hooks_driver_place(void) {
     return place;
 }
 
-/* With one device there is nothing to ask. */
-struct hook_place hooks_driver_device(void) {
-    static int count; /* 0: not known yet */
-    int known = __atomic_load_n(&count, __ATOMIC_RELAXED);
-    if (__builtin_expect(known == 1, 1)) return (struct hook_place){.device = 0};
-    if (known == 0 && is_found() && get_count && get_count(&known) == CUDA_OK)
-        __atomic_store_n(&count, known, __ATOMIC_RELAXED);
-    return hooks_driver_place();
-}
-
 /* ---- the wrappers ---- */
 
 #define PLACE()               hooks_driver_place()
-#define PLACE_FOR(kind)       ((kind) == LEDGER_ASYNC ? hooks_driver_device() : hooks_driver_place())
 #define PLACE_AFTER_FAILURE() hooks_driver_place()
 #define CUTS_TENSORS(kind)                                                                                   \
     ((kind) == LEDGER_PHYSICAL && callers_find(__builtin_return_address(0), false).is_torch)

@@ -28,7 +28,4 @@ void *hooks_driver_wrapper_named(void *real, const char *name, int version, uint
 /* The calling thread's context and device. */
 struct hook_place hooks_driver_place(void);
 
-/* The device alone, which is often known without asking. */
-struct hook_place hooks_driver_device(void);
-
 #endif

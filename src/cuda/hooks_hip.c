@@ -56,7 +56,6 @@ static struct hook_place place(void) {
 }
 
 #define PLACE()               place()
-#define PLACE_FOR(kind)       place()
 #define PLACE_AFTER_FAILURE() place_of_device((uint8_t)(hook_calls_here.hip_device - 1))
 #define CUTS_TENSORS(kind)                                                                                   \
     (((kind) == LEDGER_PLAIN || (kind) == LEDGER_PHYSICAL) &&                                                \

@@ -4,7 +4,6 @@
 #include "cuda/hooks_driver.h"
 
 #define PLACE()               hooks_driver_place()
-#define PLACE_FOR(kind)       ((kind) == LEDGER_ASYNC ? hooks_driver_device() : hooks_driver_place())
 #define PLACE_AFTER_FAILURE() hooks_driver_place()
 #define CUTS_TENSORS(kind)    ((kind) == LEDGER_PLAIN && caller.is_torch)
 #define RESOLVED(name, out, version, flags)                                                                  \

@@ -16,8 +16,7 @@
 
 int cudaGetLastError(void);
 
-static int (*get_current)(cuda_context *), (*get_device)(cuda_device *),
-    (*context_create)(cuda_context *, unsigned, int), (*set_current)(cuda_context),
+static int (*get_current)(cuda_context *), (*get_device)(cuda_device *), (*set_current)(cuda_context),
     (*reserve)(cuda_pointer *, size_t, size_t, cuda_pointer, unsigned long long);
 
 static void load_driver(void) {
@@ -30,7 +29,6 @@ static void load_driver(void) {
 #include "cuda/cuda_api.def"
     *(void **)&get_current = dlsym(handle, "cuCtxGetCurrent");
     *(void **)&get_device = dlsym(handle, "cuCtxGetDevice");
-    *(void **)&context_create = dlsym(handle, "cuCtxCreate_v2");
     *(void **)&set_current = dlsym(handle, "cuCtxSetCurrent");
     *(void **)&reserve = dlsym(handle, "cuMemAddressReserve");
 }
@@ -194,7 +192,7 @@ static void bulk_releases(void) {
     void *q;
 
     MUST_GIVE(0, get_current(&primary));
-    MUST_GIVE(0, context_create(&context, 0, 0));
+    MUST_GIVE(0, cuCtxCreate_v2(&context, 0, 0));
     MUST_GIVE(0, cuMemAlloc_v2(&p, MIB));
     MUST_GIVE(0, cuMemAllocAsync(&kept, MIB, NULL));
     MUST_GIVE(0, cuCtxDestroy_v2(context));
@@ -220,6 +218,30 @@ static void bulk_releases(void) {
     MUST_BE(before);
     MUST_GIVE(0, cudaMalloc(&q, MIB));
     MUST_GIVE(0, cudaFree(q));
+}
+
+/* While there is one context the driver is not asked whose an allocation is; from the second on it is. */
+static void several_contexts(void) {
+    struct ledger_entry entry;
+    cuda_context primary, others[3];
+    cuda_pointer p;
+
+    MUST_GIVE(0, get_current(&primary));
+    uint64_t asked = fake_gpu_calls("cuCtxGetCurrent");
+    MUST_GIVE(0, cuMemAlloc_v2(&p, MIB));
+    MUST(fake_gpu_calls("cuCtxGetCurrent") == asked);
+    MUST(probe_find(LEDGER_POINTER, p, &entry) && entry.context == primary && entry.device == 0);
+    MUST_GIVE(0, cuMemFree_v2(p));
+    MUST_GIVE(0, cuCtxCreate_v2(&others[0], 0, 0));
+    MUST_GIVE(0, cuCtxCreate_v3(&others[1], NULL, 0, 0, 0));
+    MUST_GIVE(0, cuCtxCreate_v4(&others[2], NULL, 0, 0));
+    MUST_GIVE(0, cuMemAlloc_v2(&p, MIB));
+    MUST(probe_find(LEDGER_POINTER, p, &entry) && entry.context == others[2] && entry.device == 0);
+    for (int i = 2; i >= 0; i--)
+        MUST_GIVE(0, cuCtxDestroy_v2(others[i]));
+    MUST(!probe_find(LEDGER_POINTER, p, &entry));
+    MUST_GIVE(0, set_current(primary));
+    cuCtxFromGreenCtx(&primary, NULL); /* whatever it does here */
 }
 
 static void figures(void) {
@@ -270,6 +292,7 @@ int main(void) {
     runtime();
     driver();
     virtual_memory();
+    several_contexts();
     figures();
     addresses();
     hip();
