@@ -130,6 +130,13 @@ def test_a_program(child, probes, libc, code):
     assert child.unnoticed(probes[libc], code, wanted=code).startswith("threads 1, ")
 
 
+@pytest.mark.parametrize("compiler", ["gcc", "musl-gcc"])
+@pytest.mark.parametrize("variables", [{}, {"LD_BIND_NOW": "1"}], ids=["lazily", "at once"])
+def test_a_program_that_looks_functions_up(child, compiler, variables):
+    program = compiled(f"lookup-{compiler}", compiler, HERE / "child_lookup.c")
+    assert child.unnoticed(program, **variables) == "1 1 0 error\n"
+
+
 def test_a_setuid_program(child, probes, tmp_path):
     if os.geteuid() != 0:
         pytest.skip("only root can give a program away")

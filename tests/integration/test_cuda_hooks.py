@@ -163,7 +163,7 @@ def test_errors_captures_and_missing_arguments_are_the_programs_own(hooked, runt
     assert hooked("hooked_state", runtime=runtime, memory="1G", preload=[LIBRARY]) == bare
 
 
-@pytest.mark.parametrize("how", ["atexit", "fork", "vfork", "_exit", "nothing"])
+@pytest.mark.parametrize("how", ["atexit", "fork", "vfork", "thread", "_exit", "nothing"])
 def test_the_end_of_a_program(hooked, how):
     bare = hooked("hooked_exit", how, preload=[])
     assert hooked("hooked_exit", how) == bare
@@ -196,6 +196,22 @@ def test_beside_jemalloc(hooked, probe):
         pytest.skip("no jemalloc here")
     for preload in ([probe, found[1]], [found[1], probe]):
         hooked("hooked_functions", link=[HIP], memory="1G", preload=preload)
+
+
+@pytest.mark.parametrize("first", ["probe", "copy"])
+def test_beside_another_copy(hooked, probe, first):
+    """A library that is preloaded twice, by different paths: the one whose hooks were not begun passes on."""
+    preload = [probe, LIBRARY] if first == "probe" else [LIBRARY, probe]
+    hooked("hooked_static", runtime="13", memory="1G", preload=preload)
+
+
+def test_under_an_auditor(hooked, library):
+    hooked("hooked_static", runtime="13", memory="1G", variables={"LD_AUDIT": library("auditor", "auditor.so")})
+
+
+def test_addresses_that_the_driver_does_not_export(hooked, library):
+    driver = library("hidden_driver", "libcuda.so.1", link=["-Wl,-soname,libcuda.so.1"])
+    hooked("hooked_hidden", runtime=None, variables={"LD_LIBRARY_PATH": f"{driver.parent}:{FAKES}"})
 
 
 def test_eight_threads_and_a_hundred_thousand_allocations(hooked):

@@ -2,6 +2,7 @@
 #include "cuda_probe.h"
 #include "test.h"
 
+#include <pthread.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,6 +21,19 @@ static void free_late(void) {
 
 __attribute__((destructor)) static void free_at_the_very_end(void) {
     if (kept) printf("last: %d\n", cudaFree(kept) != 0);
+}
+
+static pthread_key_t key;
+
+static void free_in_the_threads_last_moments(void *pointer) {
+    printf("thread's last: %d\n", cudaFree(pointer));
+}
+
+static void *allocate(void *argument) {
+    void *pointer;
+    MUST_GIVE(0, cudaMalloc(&pointer, 1000));
+    MUST_GIVE(0, pthread_setspecific(key, pointer));
+    return argument;
 }
 
 static int child(void) {
@@ -55,6 +69,12 @@ int main(int argc, char **argv) {
             _exit(1);
         }
         MUST(waitpid(pid, &status, 0) == pid && status == 0);
+        if (probe_read) MUST(probe_read().count[LEDGER_PLAIN] == 1);
+    } else if (strcmp(argv[1], "thread") == 0) {
+        pthread_t thread;
+        MUST_GIVE(0, pthread_key_create(&key, free_in_the_threads_last_moments));
+        MUST_GIVE(0, pthread_create(&thread, NULL, allocate, NULL));
+        MUST_GIVE(0, pthread_join(thread, NULL));
         if (probe_read) MUST(probe_read().count[LEDGER_PLAIN] == 1);
     } else if (strcmp(argv[1], "_exit") == 0) {
         fflush(stdout);
