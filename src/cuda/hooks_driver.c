@@ -31,14 +31,26 @@ static const void *library; /* the driver's dynamic section; set last */
 static void *reals[FUNCTIONS];
 static cuda_result (*get_current)(cuda_context *);
 static cuda_result (*get_device)(cuda_device *);
-static uint8_t slots[SLOTS]; /* 1 + the function whose real address hashes to here */
+static uint8_t slots[SLOTS];      /* 1 + the function whose real address hashes to here, or before */
+static uint8_t base_slots[SLOTS]; /* the same of `base`; versions of one function are neighbours */
 
 static unsigned slot_of(const void *address) {
     return (unsigned)((uintptr_t)address * UINT64_C(0x9e3779b97f4a7c15) >> 56);
 }
 
+static unsigned slot_of_base(const char *name) {
+    unsigned hash = 0;
+    for (; *name; name++)
+        hash = hash * 33 + (unsigned char)*name;
+    return hash % SLOTS;
+}
+
 static void fill_slots(void) {
     for (unsigned i = 0; i < FUNCTIONS; i++) {
+        unsigned of_base = slot_of_base(functions[i].base);
+        for (; base_slots[of_base] && base_slots[of_base] != i + 1; of_base = (of_base + 1) % SLOTS) {
+        }
+        __atomic_store_n(&base_slots[of_base], (uint8_t)(i + 1), __ATOMIC_RELEASE);
         if (!reals[i]) continue;
         unsigned at = slot_of(reals[i]);
         for (; slots[at] && reals[slots[at] - 1] != reals[i]; at = (at + 1) % SLOTS) {
@@ -72,6 +84,7 @@ static unsigned function_at(const void *real) {
 }
 
 bool hooks_driver_has(const char *name) {
+    if (name[2] < 'A' || name[2] > 'Z') return false; /* cudnn…, cublas… */
     for (unsigned i = 0; i < FUNCTIONS; i++)
         if (strcmp(functions[i].name, name) == 0) return true;
     return false;
@@ -151,8 +164,9 @@ static bool is_in_driver(const void *address) {
 static unsigned function_named(const char *name, int version, uint64_t flags) {
     unsigned best = FUNCTIONS;
     if (version > CUDA_NEWEST_KNOWN) return best;
-    for (unsigned i = 0; i < FUNCTIONS; i++) {
-        bool per_thread = flags & CUDA_PER_THREAD_STREAM;
+    bool per_thread = flags & CUDA_PER_THREAD_STREAM;
+    for (unsigned at = slot_of_base(name); base_slots[at]; at = (at + 1) % SLOTS) {
+        unsigned i = base_slots[at] - 1u;
         if (functions[i].since > version || strcmp(functions[i].base, name) != 0) continue;
         if (functions[i].streams && per_thread != (functions[i].streams == 2)) continue;
         if (best == FUNCTIONS || functions[i].since > functions[best].since) best = i;

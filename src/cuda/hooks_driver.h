@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Whether a hooked function is exported by that name. */
+/* Whether a hooked function is exported by that name, which begins with "cu". */
 bool hooks_driver_has(const char *name);
 
 /* The wrapper to give the caller for this address of the driver; `real` itself when there is none, or when the caller is
