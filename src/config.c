@@ -352,13 +352,13 @@ bool config_wanted(const char *(*lookup)(const char *name), struct config *switc
     return loader.config.enabled && loader.config.trace_enabled;
 }
 
-bool config_load(const char *(*lookup)(const char *name)) {
+static bool load(const char *(*lookup)(const char *name), unsigned readers) {
     int saved_errno = errno;
     pthread_once(&defaults_once, start_with_defaults);
     struct loader loader = {.lookup = lookup ? lookup : from_environment};
     settings_defaults(&loader.config);
     for (const struct setting *row = settings; row < settings + settings_count; row++)
-        if (row->type != SETTING_FOREIGN) load_setting(&loader, row);
+        if (row->type != SETTING_FOREIGN && (row->readers & readers)) load_setting(&loader, row);
     settle_agent_url(&loader);
     read_rules_file(&loader);
     if (loader.failed) {
@@ -371,6 +371,14 @@ bool config_load(const char *(*lookup)(const char *name)) {
     current = loader.config;
     errno = saved_errno;
     return !loader.failed;
+}
+
+bool config_load(const char *(*lookup)(const char *name)) {
+    return load(lookup, BY_COMFYDD);
+}
+
+bool config_load_run(const char *(*lookup)(const char *name)) {
+    return load(lookup, BY_COMFYDD | BY_RUN);
 }
 
 const struct config *config(void) {

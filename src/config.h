@@ -13,6 +13,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* The options of comfydd run: config_load leaves them at their defaults, config_load_run reads them. */
+struct config_run {
+    int64_t memory_limit; /* COMFYDD_MEMORY_LIMIT, bytes; 0: none */
+    int restart;          /* COMFYDD_RESTART: enum restart_when (cli/restart.h) */
+    int64_t max_restarts; /* COMFYDD_MAX_RESTARTS, in a row */
+    double grace_s;       /* COMFYDD_GRACE */
+    const char *library;  /* COMFYDD_LIB, or NULL */
+    bool quiet;           /* COMFYDD_QUIET */
+    bool dry_run;         /* COMFYDD_DRY_RUN */
+};
+
 struct config {
     bool enabled;               /* COMFYDD_ENABLED */
     bool trace_enabled;         /* DD_TRACE_ENABLED: false records and sends nothing */
@@ -50,6 +61,7 @@ struct config {
     double agent_timeout_s;          /* DD_TRACE_AGENT_TIMEOUT_SECONDS, for one request */
     double flush_interval_s;         /* DD_TRACE_WRITER_INTERVAL_SECONDS */
     double long_running_s;           /* COMFYDD_LONG_RUNNING_AFTER, before a workflow's first snapshot */
+    struct config_run run;
 };
 
 /* The switches (fields of type bool) as the environment has them, into *switches; its other fields are the defaults. Logs
@@ -61,6 +73,9 @@ bool config_wanted(const char *(*lookup)(const char *name), struct config *switc
  * copied. Returns false without memory: then the defaults are in force. May be called again: earlier strings
  * are gone. */
 bool config_load(const char *(*lookup)(const char *name));
+
+/* The same, with the options of comfydd run. For that program. */
+bool config_load_run(const char *(*lookup)(const char *name));
 
 /* The configuration; the defaults before config_load. */
 const struct config *config(void);

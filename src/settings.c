@@ -117,6 +117,28 @@ const struct setting settings[] = {
     {.name = "DD_TRACE_STARTUP_LOGS", .type = SETTING_BOOL, FIELD(startup_logs), .initial = "false",
      .readers = BY_COMFYDD | BY_DDTRACE,
      .doc = "Log the configuration at the start."},
+    /* Options of comfydd run: its --help and its manual are made from these too. */
+    {.name = "COMFYDD_MEMORY_LIMIT", .type = SETTING_BYTES, FIELD(run.memory_limit), .initial = "64G",
+     .least = 16 << 20, .most = 1e18, .readers = BY_RUN, .option = "memory-limit", .argument = "SIZE",
+     .doc = "Most memory for the command with all its children: `48G`, `512M`, a number of bytes, or `none`."},
+    {.name = "COMFYDD_RESTART", .type = SETTING_CHOICE, FIELD(run.restart), .initial = "oom",
+     .choices = "oom failure never", .readers = BY_RUN, .option = "restart", .argument = "WHEN",
+     .doc = "Start the command again after it was killed for memory (`oom`), after any `failure`, or `never`."},
+    {.name = "COMFYDD_MAX_RESTARTS", .type = SETTING_INTEGER, FIELD(run.max_restarts), .initial = "10",
+     .least = 0, .most = 1e9, .readers = BY_RUN, .option = "max-restarts", .argument = "N",
+     .doc = "Restarts in a row before giving up; a run of ten minutes ends the row."},
+    {.name = "COMFYDD_GRACE", .type = SETTING_NUMBER, FIELD(run.grace_s), .initial = "10", .least = 0,
+     .most = 86400, .readers = BY_RUN, .option = "grace", .argument = "SECONDS",
+     .doc = "After a second SIGINT or SIGTERM: kill the command so long after the first."},
+    {.name = "COMFYDD_LIB", .type = SETTING_TEXT, FIELD(run.library), .shown = "beside the program, or in ../lib",
+     .readers = BY_RUN, .option = "library", .argument = "FILE",
+     .doc = "The libcomfydd.so to preload."},
+    {.name = "COMFYDD_QUIET", .type = SETTING_BOOL, FIELD(run.quiet), .initial = "false", .readers = BY_RUN,
+     .option = "quiet",
+     .doc = "Say nothing of starts and normal ends, only of what went wrong."},
+    {.name = "COMFYDD_DRY_RUN", .type = SETTING_BOOL, FIELD(run.dry_run), .initial = "false", .readers = BY_RUN,
+     .option = "dry-run",
+     .doc = "Say what would be done, and do nothing."},
     {.name = "DD_PROFILING_ENABLED", .type = SETTING_FOREIGN, .shown = "`true` with the shim and ddtrace",
      .readers = BY_DDTRACE,
      .doc = "Datadog's Python profiler."},
@@ -163,6 +185,42 @@ bool settings_parse_integer(const char *text, int64_t *value) {
     return true;
 }
 
+bool settings_parse_bytes(const char *text, int64_t *value) {
+    static const char units[] = "KMGT";
+    char number[20];
+    size_t digits = strspn(text, "0123456789");
+    const char *unit = text + digits;
+    if (strcmp(text, "none") == 0) {
+        *value = 0;
+        return true;
+    }
+    if (digits >= sizeof number) return false;
+    memcpy(number, text, digits);
+    number[digits] = '\0';
+    if (!settings_parse_integer(number, value)) return false;
+    int shift = 0;
+    if (*unit) {
+        const char *found = strchr(units, toupper((unsigned char)*unit));
+        if (!found || *value == 0) return false;
+        shift = 10 * (int)(found - units + 1);
+        unit += strcasecmp(unit + 1, "iB") == 0 ? 3 : strcasecmp(unit + 1, "B") == 0 ? 2 : 1;
+    }
+    if (*unit || *value > INT64_MAX >> shift) return false;
+    *value <<= shift;
+    return true;
+}
+
+/* The position of a word in a list of words, -1 when it is none of them. */
+static int position_of(const char *word, const char *list) {
+    size_t size = strlen(word);
+    for (int position = 0; *list; position++) {
+        size_t length = strcspn(list, " ");
+        if (length == size && strncasecmp(list, word, size) == 0) return position;
+        list += length + strspn(list + length, " ");
+    }
+    return -1;
+}
+
 bool settings_is_word(const char *text) {
     while (isgraph((unsigned char)*text))
         text++;
@@ -195,6 +253,15 @@ bool settings_set(struct config *config, const struct setting *row, const char *
     case SETTING_TEXT:
         *(const char **)field = text;
         return true;
+    case SETTING_BYTES:
+        if (!settings_parse_bytes(text, &integer)) return false;
+        if (integer != 0 && ((double)integer < row->least || (double)integer > row->most)) return false;
+        *(int64_t *)field = integer;
+        return true;
+    case SETTING_CHOICE:
+        if (position_of(text, row->choices) < 0) return false;
+        *(int *)field = position_of(text, row->choices);
+        return true;
     case SETTING_PRESENT:
         *(bool *)field = true;
         return true;
@@ -212,11 +279,18 @@ const char *settings_expected(const struct setting *row, char *text, size_t size
                                         [SETTING_WORD] = "one printable word",
                                         [SETTING_HOST] = "a host name or address",
                                         [SETTING_PRESENT] = "anything",
+                                        [SETTING_BYTES] = "",
+                                        [SETTING_CHOICE] = "",
                                         [SETTING_FOREIGN] = "read here"};
     if (row->type == SETTING_INTEGER)
         snprintf(text, size, "a whole number from %.0f to %.0f", row->least, row->most);
     else if (row->type == SETTING_NUMBER)
         snprintf(text, size, "a number from %.9g to %.9g", row->least, row->most);
+    else if (row->type == SETTING_BYTES)
+        snprintf(text, size, "none, or a number of bytes of at least %.0fM (48G, 512M)",
+                 row->least / (1 << 20));
+    else if (row->type == SETTING_CHOICE)
+        snprintf(text, size, "one of: %s", row->choices);
     else
         snprintf(text, size, "%s", words[row->type]);
     return text;
@@ -239,8 +313,10 @@ void settings_defaults(struct config *config) {
 }
 
 void settings_print_markdown(FILE *out) {
-    static const char *const readers[] = {
-        [BY_COMFYDD] = "comfydd", [BY_DDTRACE] = "ddtrace", [BY_COMFYDD | BY_DDTRACE] = "comfydd, ddtrace"};
+    static const char *const readers[] = {[BY_COMFYDD] = "comfydd",
+                                          [BY_DDTRACE] = "ddtrace",
+                                          [BY_COMFYDD | BY_DDTRACE] = "comfydd, ddtrace",
+                                          [BY_RUN] = "`comfydd run`"};
     fprintf(out, "| Variable | Default | Meaning | Read by |\n|---|---|---|---|\n");
     for (const struct setting *row = settings; row < settings + settings_count; row++) {
         fprintf(out, "| `%s`", row->name);

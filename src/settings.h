@@ -20,10 +20,12 @@ enum setting_type {
     SETTING_WORD,    /* the same: printable, without blanks */
     SETTING_HOST,    /* the same: a host name or an address */
     SETTING_PRESENT, /* bool: whether it is set at all */
+    SETTING_BYTES,   /* int64_t, least..most: a number, with K, M, G or T for powers of 1024; "none" is 0 */
+    SETTING_CHOICE,  /* int: the position of the word in `choices` */
     SETTING_FOREIGN, /* no field: only read by ddtrace, or standing for another variable */
 };
 
-enum setting_readers { BY_COMFYDD = 1, BY_DDTRACE = 2 };
+enum setting_readers { BY_COMFYDD = 1, BY_DDTRACE = 2, BY_RUN = 4 /* the program `comfydd run` */ };
 
 /* Texts are arrays, not pointers: a pointer in a table is a relocation, which every child process would pay for when it
  * loads the library. An empty text stands for none. */
@@ -36,6 +38,9 @@ struct setting {
     double least, most;
     char otel[32];    /* OpenTelemetry's variable, read when this one is not set */
     unsigned readers; /* enum setting_readers, or-ed */
+    char choices[20]; /* words, with a blank between them */
+    char option[16];  /* of comfydd run, without its dashes */
+    char argument[8]; /* the option's, in capitals; a SETTING_BOOL takes none */
     char doc[104];    /* one sentence of Markdown */
 };
 
@@ -60,6 +65,9 @@ bool settings_parse_number(const char *text, double *value);
 
 /* A decimal number without sign, of at most 18 digits. */
 bool settings_parse_integer(const char *text, int64_t *value);
+
+/* The value of a SETTING_BYTES. */
+bool settings_parse_bytes(const char *text, int64_t *value);
 
 /* Whether the text is printable and without blanks: fit for a request header. */
 bool settings_is_word(const char *text);
