@@ -1,30 +1,30 @@
 #include "host/cgroup.h"
 
 #include "base/file.h"
+#include "host/cgroup_files.h"
 
 #include <stdio.h>
 #include <string.h>
 
-struct cgroup_files {
-    const char *mount; /* where the hierarchy is */
-    const char *limit; /* a number, or "max" */
-    const char *usage; /* a number: everything, page cache too */
-    const char
-        *droppable; /* the line of memory.stat with the page cache not used lately, children included */
-};
-
-static const struct cgroup_files v1 = {
+const struct cgroup_files cgroup_v1 = {
     .mount = "/sys/fs/cgroup/memory",
     .limit = "memory.limit_in_bytes",
     .usage = "memory.usage_in_bytes",
     .droppable = "total_inactive_file",
+    .peak = "memory.max_usage_in_bytes",
+    .kills = {"memory.oom_control", "oom_kill"},
+    .hits = {"memory.failcnt", ""},
 };
 
-static const struct cgroup_files v2 = {
+const struct cgroup_files cgroup_v2 = {
     .mount = "/sys/fs/cgroup",
     .limit = "memory.max",
     .usage = "memory.current",
     .droppable = "inactive_file",
+    .peak = "memory.peak",
+    .kills = {"memory.events", "oom_kill"},
+    .hits = {"memory.events", "oom"},
+    .kill_together = "memory.oom.group",
 };
 
 /* v1 writes "no limit" as the largest number of whole pages; nobody's machine comes near. */
@@ -40,20 +40,19 @@ static char *memory_path(char *text, const struct cgroup_files **files) {
         if (!controllers || !line) continue;
         if (!*controllers) { /* v2's: holds the memory controller unless a v1 hierarchy does */
             found = line;
-            *files = &v2;
+            *files = &cgroup_v2;
         }
         for (char *name; (name = strsep(&controllers, ","));)
             if (strcmp(name, "memory") == 0) {
-                *files = &v1;
+                *files = &cgroup_v1;
                 return line;
             }
     }
     return found;
 }
 
-/* Our own group's directory: its length, or -1 when unknown. *mount_length: the part that is the mount. */
-static int find_directory(const char *root, char *directory, size_t size, int *mount_length,
-                          const struct cgroup_files **files) {
+int cgroup_own_directory(const char *root, char *directory, size_t size, int *mount_length,
+                         const struct cgroup_files **files) {
     char path[512], text[8192];
     snprintf(path, sizeof path, "%s/proc/self/cgroup", root);
     if (file_read(path, text, sizeof text) <= 0) return -1;
@@ -68,7 +67,7 @@ static int find_directory(const char *root, char *directory, size_t size, int *m
 bool cgroup_directory(const char *root, char *directory, size_t size) {
     const struct cgroup_files *files;
     int mount_length;
-    return find_directory(root, directory, size, &mount_length, &files) >= 0;
+    return cgroup_own_directory(root, directory, size, &mount_length, &files) >= 0;
 }
 
 /* Reads a file of the group whose directory is the first `length` bytes. */
@@ -83,8 +82,8 @@ void cgroup_find(struct cgroup *cgroup, const char *root) {
     char text[64];
     int mount_length;
     memset(cgroup, 0, sizeof *cgroup);
-    int length =
-        find_directory(root, cgroup->directory, sizeof cgroup->directory, &mount_length, &cgroup->files);
+    int length = cgroup_own_directory(root, cgroup->directory, sizeof cgroup->directory, &mount_length,
+                                      &cgroup->files);
     if (length < 0) return;
     /* From our group to the root. In a container the path may be the host's, of which only the last level, or nothing,
      * is mounted here: directories that do not exist just have no limit. */
