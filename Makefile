@@ -28,6 +28,7 @@ ARCHIVE  := $(BUILD)/libcomfydd.a
 CLI         := $(filter-out src/cli/main.c,$(sort $(wildcard src/cli/*.c)))
 CLI_ARCHIVE := $(BUILD)/libcomfydd-cli.a
 CLI_LIBS    := -l:libsqlite3.a -lm -ldl
+PROGRAM_LIBS := $(CLI_ARCHIVE) $(ARCHIVE) $(STATIC_LIBS) $(CLI_LIBS) -pthread
 PQ_INCLUDE  ?= /usr/include/postgresql
 UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 UNIT_AID := $(patsubst tests/unit/%.c,$(BUILD)/unit/%.o,$(filter-out tests/unit/test_%.c,$(wildcard tests/unit/*.c)))
@@ -38,10 +39,13 @@ VENV     := build/venv/ready
 .PHONY: all check unit asan tsan integration fake-cuda check-torch fuzz fuzzers bench demo lint format install clean help
 .SECONDARY:
 
-all: build/libcomfydd.so ## build the library
+all: build/libcomfydd.so build/comfydd build/comfydd.1 ## build the library and the program comfydd
 
-build/libcomfydd.so: build/release/libcomfydd.so
+build/libcomfydd.so build/comfydd: build/%: build/release/%
 	cp $< $@.new && mv $@.new $@
+
+build/comfydd.1: build/comfydd
+	$< manual >$@
 
 # Distributions build libjansson.a for programs of their own libc. Its addresses of libc's stdin (which would make our code
 # pages writable at load time), fgetc, malloc and free, each a search in every child process, are turned to names of our
@@ -72,6 +76,9 @@ $(CLI_ARCHIVE): $(CLI:src/%.c=$(BUILD)/%.o)
 	rm -f $@ && $(AR) rcs $@ $^
 
 $(CLI:src/%.c=$(BUILD)/%.o): OUR_CPPFLAGS += -isystem $(PQ_INCLUDE)
+
+$(BUILD)/comfydd: $(BUILD)/cli/main.o $(CLI_ARCHIVE) $(ARCHIVE) $(BUILD)/libjansson.a
+	$(CC) $(VARIANT_FLAGS) $(LDFLAGS) -o $@ $< $(PROGRAM_LIBS)
 
 $(BUILD)/unit/test_%: $(BUILD)/unit/test_%.o $(UNIT_AID) $(CLI_ARCHIVE) $(ARCHIVE) $(BUILD)/libjansson.a
 	$(CC) $(VARIANT_FLAGS) $(LDFLAGS) -o $@ $(filter-out %/libjansson.a,$^) $(STATIC_LIBS) $(CLI_LIBS) -lcmocka -pthread
@@ -131,6 +138,8 @@ format: $(VENV) ## apply clang-format
 install: all ## into PREFIX (default /usr/local)
 	install -D -m 755 build/libcomfydd.so $(DESTDIR)$(PREFIX)/lib/libcomfydd.so.new
 	mv $(DESTDIR)$(PREFIX)/lib/libcomfydd.so.new $(DESTDIR)$(PREFIX)/lib/libcomfydd.so
+	install -D -m 755 build/comfydd $(DESTDIR)$(PREFIX)/bin/comfydd
+	install -D -m 644 build/comfydd.1 $(DESTDIR)$(PREFIX)/share/man/man1/comfydd.1
 	install -D -m 755 scripts/comfyui-with-comfydd $(DESTDIR)$(PREFIX)/bin/comfyui-with-comfydd
 
 include tests/check_torch/rules.mk

@@ -1,0 +1,194 @@
+#include "cli/run.h"
+
+#include "base/log.h"
+#include "base/process.h"
+#include "cli/die.h"
+#include "cli/ld_preload.h"
+#include "cli/limit.h"
+#include "cli/options.h"
+#include "cli/restart.h"
+#include "cli/supervise.h"
+#include "cli/verdict.h"
+#include "config.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define KILL_REST_S 5 /* patience with descendants that are left */
+
+static struct limit limit;
+
+static bool speaks(void) {
+    return !config()->run.quiet;
+}
+
+/* ---- the command's environment ---- */
+
+/* Without the library the command runs untraced: tracing must never keep ComfyUI from starting. */
+static void preload_library(void) {
+    char library[PATH_MAX];
+    if (!ld_preload_find(config()->run.library, library, sizeof library)) {
+        log_line("%s is not there; running untraced (build it, or set COMFYDD_LIB)",
+                 config()->run.library ? config()->run.library : "libcomfydd.so");
+        return;
+    }
+    if (!ld_preload_can_name(library)) {
+        log_line("a path with a blank, a colon or a dollar sign cannot be preloaded: %s; running untraced",
+                 library);
+        return;
+    }
+    const char *existing = getenv("LD_PRELOAD");
+    size_t size = strlen(library) + (existing ? strlen(existing) : 0) + 2;
+    char *value = malloc(size);
+    if (!value || !ld_preload_compose(library, existing, value, size) || setenv("LD_PRELOAD", value, 1) != 0)
+        die(DIE_OURS, "no memory");
+    free(value);
+}
+
+/* Traced processes below us write our name into their flight memory: what they leave behind is ours. */
+static void name_supervisor(void) {
+    struct process_identity self = process_self();
+    char text[64];
+    snprintf(text, sizeof text, "%d.%llu", (int)self.pid, (unsigned long long)self.start_ticks);
+    if (self.start_ticks) setenv("COMFYDD_SUPERVISOR", text, 1);
+}
+
+/* ---- while it runs ---- */
+
+static int enter(void *unused) {
+    (void)unused;
+    return limit_enter(&limit);
+}
+
+static void tick(void *unused) {
+    (void)unused;
+    limit_watch(&limit);
+}
+
+static const struct supervise_hooks hooks = {.enter = enter, .tick = tick};
+
+static bool kill_group(void *unused) {
+    (void)unused;
+    return limit_kill(&limit);
+}
+
+static void kill_rest(void) {
+    if (!supervise_kill_rest(KILL_REST_S, kill_group, NULL))
+        log_line("some of the command's processes cannot be killed");
+}
+
+/* ---- after its end ---- */
+
+/* ComfyUI-Manager ends with exit code 0 and leaves a file when comfy-cli, which then starts it again, is above us. */
+static bool is_restart_wanted(void) {
+    const char *session = getenv("__COMFY_CLI_SESSION__");
+    char path[PATH_MAX];
+    if (!session || (size_t)snprintf(path, sizeof path, "%s.reboot", session) >= sizeof path) return false;
+    return access(path, F_OK) == 0;
+}
+
+static struct verdict judge(const struct supervise_end *end, struct verdict_facts *facts) {
+    facts->signalled = end->signalled;
+    facts->code = end->code;
+    facts->stop_signal = end->stop_signal;
+    facts->we_killed = end->we_killed;
+    facts->restart_wanted = is_restart_wanted();
+    facts->peak_bytes = end->peak_bytes;
+    limit_after(&limit, facts);
+    return verdict_of(facts);
+}
+
+static void tell(const struct verdict *verdict, double ran_s) {
+    bool is_news = verdict->kind != VERDICT_SUCCESS && verdict->kind != VERDICT_STOPPED &&
+                   verdict->kind != VERDICT_RESTART;
+    if (is_news || speaks()) log_line("the command %s, after %.1f s", verdict->sentence, ran_s);
+}
+
+static _Noreturn void die_unstarted(const char *command, const struct supervise_end *end) {
+    limit_finish(&limit);
+    if (end->not_entered) die(DIE_OURS, "the memory limit cannot be set: %s", strerror(-end->error));
+    die(end->error == -ENOENT ? DIE_NOT_FOUND : DIE_NOT_EXECUTABLE, "%s: %s", command, strerror(-end->error));
+}
+
+/* Runs the command once, to its end. */
+static struct verdict run_once(char **command, double *ran_s) {
+    struct verdict_facts facts = {0};
+    limit_before(&limit, &facts);
+    struct supervise_end end = supervise_run(command, config()->run.grace_s, &hooks);
+    if (end.error) die_unstarted(command[0], &end);
+    *ran_s = end.ran_s;
+    struct verdict verdict = judge(&end, &facts);
+    if (end.we_killed) kill_rest();
+    tell(&verdict, end.ran_s);
+    return verdict;
+}
+
+/* Whether to start it again: waits, and clears the way. *exit_code changes when a signal ends the wait. */
+static bool is_run_again(struct restart *restart, const struct verdict *verdict, double ran_s,
+                         int *exit_code) {
+    double wait_s;
+    switch (restart_decide(restart, verdict, ran_s, &wait_s)) {
+    case RESTART_NOT:
+        return false;
+    case RESTART_GIVE_UP:
+        log_line("not started again: %lld restarts in a row are the most", (long long)restart->most);
+        return false;
+    case RESTART_AGAIN:
+        break;
+    }
+    log_line("starting it again in %.0f s (restart %lld of at most %lld)", wait_s,
+             (long long)restart->in_a_row, (long long)restart->most);
+    kill_rest(); /* they may hold its port, and memory of the GPU */
+    int signal = supervise_sleep(wait_s, &hooks);
+    if (signal) *exit_code = 128 + signal;
+    return signal == 0;
+}
+
+static int run_to_the_end(char **command) {
+    struct restart restart = {.when = (enum restart_when)config()->run.restart,
+                              .most = config()->run.max_restarts};
+    for (;;) {
+        double ran_s;
+        struct verdict verdict = run_once(command, &ran_s);
+        int exit_code = verdict.exit_code;
+        if (!is_run_again(&restart, &verdict, ran_s, &exit_code)) return exit_code;
+    }
+}
+
+/* ---- the subcommand ---- */
+
+static int show(char **command) {
+    static const char *const when[] = {"after a memory kill", "after any failure", "never"};
+    char text[64];
+    const char *preload = getenv("LD_PRELOAD");
+    printf("command:     ");
+    for (char **word = command; *word; word++)
+        printf(" %s", *word);
+    if (config()->run.memory_limit)
+        snprintf(text, sizeof text, "%.2f GiB", (double)config()->run.memory_limit / (1u << 30));
+    else
+        snprintf(text, sizeof text, "none");
+    printf("\nLD_PRELOAD:   %s\nmemory limit: %s\nrestart:      %s, at most %lld times in a row\n",
+           preload ? preload : "unset", text, when[config()->run.restart],
+           (long long)config()->run.max_restarts);
+    return fflush(stdout) == 0 ? 0 : DIE_OURS;
+}
+
+int run_main(int argc, char **argv) {
+    char **command = options_parse(argc, argv);
+    preload_library();
+    if (config()->run.dry_run) return show(command);
+    name_supervisor();
+    supervise_start();
+    limit_start(&limit, (uint64_t)config()->run.memory_limit);
+    char text[1200];
+    limit_describe(&limit, text, sizeof text);
+    if (speaks()) log_line("running %s, %s", command[0], text);
+    int exit_code = run_to_the_end(command);
+    limit_finish(&limit);
+    return exit_code;
+}
