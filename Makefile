@@ -28,7 +28,8 @@ ARCHIVE  := $(BUILD)/libcomfydd.a
 CLI         := $(filter-out src/cli/main.c,$(sort $(wildcard src/cli/*.c)))
 CLI_ARCHIVE := $(BUILD)/libcomfydd-cli.a
 CLI_LIBS    := -l:libsqlite3.a -lm -ldl
-PROGRAM_LIBS := $(CLI_ARCHIVE) $(ARCHIVE) $(STATIC_LIBS) $(CLI_LIBS) -pthread
+# A group, because libjansson.a is used by our archives and needs names of theirs.
+PROGRAM_LIBS := -Wl,--start-group $(CLI_ARCHIVE) $(ARCHIVE) $(STATIC_LIBS) -Wl,--end-group $(CLI_LIBS) -pthread
 PQ_INCLUDE  ?= /usr/include/postgresql
 UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 UNIT_AID := $(patsubst tests/unit/%.c,$(BUILD)/unit/%.o,$(filter-out tests/unit/test_%.c,$(wildcard tests/unit/*.c)))
@@ -81,7 +82,7 @@ $(BUILD)/comfydd: $(BUILD)/cli/main.o $(CLI_ARCHIVE) $(ARCHIVE) $(BUILD)/libjans
 	$(CC) $(VARIANT_FLAGS) $(LDFLAGS) -o $@ $< $(PROGRAM_LIBS)
 
 $(BUILD)/unit/test_%: $(BUILD)/unit/test_%.o $(UNIT_AID) $(CLI_ARCHIVE) $(ARCHIVE) $(BUILD)/libjansson.a
-	$(CC) $(VARIANT_FLAGS) $(LDFLAGS) -o $@ $(filter-out %/libjansson.a,$^) $(STATIC_LIBS) $(CLI_LIBS) -lcmocka -pthread
+	$(CC) $(VARIANT_FLAGS) $(LDFLAGS) -o $@ $(filter-out %.a,$^) $(PROGRAM_LIBS) -lcmocka
 
 unit: $(UNIT) ## unit tests of this VARIANT
 	scripts/run-unit $(UNIT)
@@ -115,8 +116,7 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(ARCHIVE) $(BUILD)/libjansson.a
 # Programs of the tests, among them the benchmarks: build/VARIANT/tests/FOLDER/NAME.
 $(BUILD)/tests/%: tests/%.c $(CLI_ARCHIVE) $(ARCHIVE) $(BUILD)/libjansson.a
 	@mkdir -p $(@D)
-	$(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(VARIANT_FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(CLI_ARCHIVE) $(ARCHIVE) \
-	    $(STATIC_LIBS) $(CLI_LIBS) -pthread
+	$(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(VARIANT_FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(PROGRAM_LIBS)
 
 fuzzers: $(FUZZERS) # with VARIANT=fuzz and a CC that has libFuzzer
 

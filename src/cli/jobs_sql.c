@@ -10,9 +10,16 @@
 #include <time.h>
 
 const char *const jobs_sql_names[JOBS_FIELDS] = {
-    [JOBS_JOB_ID] = "job_id",           [JOBS_PROMPT_ID] = "prompt_id",   [JOBS_STATE] = "state",
-    [JOBS_REASON] = "reason",           [JOBS_NODE_ID] = "node_id",       [JOBS_CLASS_TYPE] = "class_type",
-    [JOBS_PEAK_MEMORY] = "peak_memory", [JOBS_STARTED_AT] = "started_at", [JOBS_AT] = "at",
+    [JOBS_JOB_ID] = "job_id",
+    [JOBS_PROMPT_ID] = "prompt_id",
+    [JOBS_STATE] = "state",
+    [JOBS_REASON] = "reason",
+    [JOBS_NODE_ID] = "node_id",
+    [JOBS_CLASS_TYPE] = "class_type",
+    [JOBS_PEAK_MEMORY] = "peak_memory",
+    [JOBS_STARTED_AT] = "started_at",
+    [JOBS_ENDED_AT] = "ended_at",
+    [JOBS_AT] = "at",
 };
 
 /* ---- tokens ---- */
@@ -111,7 +118,7 @@ static const char *add_parameter(struct jobs_sql *statement, struct buf *text, c
     if (field == JOBS_FIELDS)
         return "the SQL has an unknown parameter; known are :job_id :prompt_id :state :reason :node_id "
                ":class_type "
-               ":peak_memory :started_at :at";
+               ":peak_memory :started_at :ended_at :at";
     if (statement->count == JOBS_SQL_MOST) return "the SQL has more than 64 parameters";
     statement->parameters[statement->count++] = field;
     char number[16];
@@ -200,10 +207,10 @@ void jobs_sql_values(struct jobs_values *values, const struct job_event *event) 
         snprintf(values->peak_memory, sizeof values->peak_memory, "%" PRIu64, event->peak_memory_bytes);
         values->fields[JOBS_PEAK_MEMORY] = values->peak_memory;
     }
-    if (event->started_ns) {
-        format_time(values->started_at, sizeof values->started_at, event->started_ns);
-        values->fields[JOBS_STARTED_AT] = values->started_at;
-    }
+    uint64_t started_ns = event->started_ns ? event->started_ns : event->at_ns;
+    format_time(values->started_at, sizeof values->started_at, started_ns);
     format_time(values->at, sizeof values->at, event->at_ns);
+    values->fields[JOBS_STARTED_AT] = values->started_at;
     values->fields[JOBS_AT] = values->at;
+    if (!event->state || strcmp(event->state, "running") != 0) values->fields[JOBS_ENDED_AT] = values->at;
 }

@@ -1,6 +1,6 @@
 /* jobs_sql: a statement with named parameters, as users write it, made ready to be prepared.
  *
- * :job_id :prompt_id :state :reason :node_id :class_type :peak_memory :started_at :at become $1, $2, ... in the order in which
+ * :job_id :prompt_id :state :reason :node_id :class_type :peak_memory :started_at :ended_at :at become $1, $2, ... in the order in which
  * they stand there, a number for each occurrence: then PostgreSQL finds a type for each by itself, and SQLite takes the
  * same text. Values never become part of the statement. What stands in quotes ('', "", $tag$), comments and casts (::text)
  * is left alone. Pure. */
@@ -21,6 +21,7 @@ enum jobs_field {
     JOBS_CLASS_TYPE,
     JOBS_PEAK_MEMORY,
     JOBS_STARTED_AT,
+    JOBS_ENDED_AT, /* unknown while the job is running */
     JOBS_AT,
     JOBS_FIELDS,
 };
@@ -44,7 +45,7 @@ void jobs_sql_finish(struct jobs_sql *statement);
 /* An event as texts, all owned here or borrowed from the event; NULL for what is unknown. Times are "2026-11-21T09:20:40.123456Z". */
 struct jobs_values {
     const char *fields[JOBS_FIELDS];
-    char peak_memory[24], started_at[32], at[32];
+    char peak_memory[24], started_at[32], at[32]; /* started_at: as at when the event does not say */
 };
 
 void jobs_sql_values(struct jobs_values *values, const struct job_event *event);

@@ -13,9 +13,10 @@ static const struct {
 } statements[] = {
     {"UPDATE j SET s = :state WHERE id = :job_id", "UPDATE j SET s = $1 WHERE id = $2", "state job_id "},
     {"SELECT :at, :at", "SELECT $1, $2", "at at "},
-    {"CALL f(:job_id, :prompt_id, :state, :reason, :node_id, :class_type, :peak_memory, :started_at, :at)",
-     "CALL f($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-     "job_id prompt_id state reason node_id class_type peak_memory started_at at "},
+    {"CALL f(:job_id, :prompt_id, :state, :reason, :node_id, :class_type, :peak_memory, :started_at, "
+     ":ended_at, :at)",
+     "CALL f($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+     "job_id prompt_id state reason node_id class_type peak_memory started_at ended_at at "},
     {"SELECT :job_id::uuid, now()::date", "SELECT $1::uuid, now()::date", "job_id "},
     {"SELECT:state", "SELECT$1", "state "},
     {"SELECT ':state' || ':it''s :at' || :at", "SELECT ':state' || ':it''s :at' || $1", "at "},
@@ -140,11 +141,19 @@ static void values_are_texts_or_nothing(void **state) {
     assert_string_equal(values.fields[JOBS_STARTED_AT], "2026-11-21T09:20:40.123456Z");
     assert_string_equal(values.fields[JOBS_AT], "2000-02-28T23:59:59.999999Z");
 
+    assert_string_equal(values.fields[JOBS_ENDED_AT], "2000-02-28T23:59:59.999999Z");
+
     const struct job_event unknown = {.at_ns = UINT64_MAX};
     jobs_sql_values(&values, &unknown);
-    for (int i = 0; i < JOBS_AT; i++)
-        assert_null(values.fields[i]);
-    assert_string_equal(values.fields[JOBS_AT], "2554-07-21T23:34:33.709551Z");
+    for (int i = 0; i < JOBS_FIELDS; i++)
+        if (i >= JOBS_STARTED_AT)
+            assert_string_equal(values.fields[i], "2554-07-21T23:34:33.709551Z");
+        else
+            assert_null(values.fields[i]);
+
+    const struct job_event running = {.state = "running"};
+    jobs_sql_values(&values, &running);
+    assert_null(values.fields[JOBS_ENDED_AT]);
 }
 
 int main(void) {

@@ -1,0 +1,273 @@
+/* PostgreSQL. libpq, with the libraries behind it (TLS, Kerberos, LDAP), is loaded when the first such URL is opened, so that
+ * a launcher that does not use it is not slowed down by it, and runs where it is missing. */
+#include "cli/jobs_database.h"
+
+#if __has_include(<libpq-fe.h>)
+
+#include "base/clock.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <libpq-fe.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PATIENCE_S = 10 }; /* for a connection, and for an answer; connect_timeout in the URL changes both */
+
+/* clang-format off */
+#define FUNCTIONS(F) \
+    F(PQcancel) \
+    F(PQclear) \
+    F(PQconnectdbParams) \
+    F(PQconninfoFree) \
+    F(PQconninfoParse) \
+    F(PQconsumeInput) \
+    F(PQerrorMessage) \
+    F(PQfinish) \
+    F(PQfreeCancel) \
+    F(PQfreemem) \
+    F(PQgetCancel) \
+    F(PQgetResult) \
+    F(PQisBusy) \
+    F(PQresultErrorField) \
+    F(PQresultStatus) \
+    F(PQsendQueryParams) \
+    F(PQsetNoticeProcessor) \
+    F(PQsocket) \
+    F(PQstatus)
+/* clang-format on */
+
+static struct {
+#define MEMBER(name) __typeof__(&name) name;
+    FUNCTIONS(MEMBER)
+#undef MEMBER
+} pq;
+
+struct postgres {
+    char *url;
+    char *password; /* to be kept out of messages; NULL when none is known */
+    const struct jobs_sql *statement;
+    struct jobs_sql ours; /* for our table */
+    unsigned patience_s;
+    PGconn *connection; /* NULL when there is none */
+};
+
+static bool load_libpq(void) {
+    if (pq.PQstatus) return true;
+    void *library = dlopen("libpq.so.5", RTLD_NOW | RTLD_LOCAL);
+    bool all = library;
+#define LOOK_UP(name) all = all && (pq.name = (__typeof__(pq.name))dlsym(library, #name));
+    FUNCTIONS(LOOK_UP)
+#undef LOOK_UP
+    if (!all) pq.PQstatus = NULL;
+    return all;
+}
+
+/* ---- the URL ---- */
+
+/* What libpq would take for part of the host or the database's name, and then show in its messages, although it was meant
+ * to be part of a password. */
+static bool ambiguous(const char *url) {
+    const char *at = strstr(url, "://") + 3;
+    size_t size = strcspn(at, "?"), user = strcspn(at, "@/");
+    if (user < size && at[user] == '@') {
+        at += user + 1;
+        size -= user + 1;
+    }
+    return memchr(at, '@', size);
+}
+
+/* libpq's own messages repeat parts of the URL, so they are not shown. */
+static const char *check_url(struct postgres *database) {
+    if (ambiguous(database->url))
+        return "the database's URL has a / or @ too many: in a user name or password write %2F and %40";
+    char *message = NULL;
+    PQconninfoOption *options = pq.PQconninfoParse(database->url, &message);
+    pq.PQfreemem(message);
+    if (!options)
+        return "the database's URL must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE";
+    for (PQconninfoOption *option = options; option->keyword; option++) {
+        if (!option->val) continue;
+        if (strcmp(option->keyword, "password") == 0) database->password = strdup(option->val);
+        if (strcmp(option->keyword, "connect_timeout") == 0)
+            database->patience_s = (unsigned)atoi(option->val);
+    }
+    pq.PQconninfoFree(options);
+    if (database->patience_s < 2 || database->patience_s > 60) database->patience_s = PATIENCE_S;
+    return NULL;
+}
+
+static void rest(void *self) {
+    struct postgres *database = self;
+    if (database->connection) pq.PQfinish(database->connection);
+    database->connection = NULL;
+}
+
+static void close_postgres(void *self) {
+    struct postgres *database = self;
+    rest(database);
+    jobs_sql_finish(&database->ours);
+    free(database->url);
+    free(database->password);
+    free(database);
+}
+
+static void *open_postgres(const char *where, const struct jobs_sql *sql, const char **error) {
+    if (!load_libpq()) {
+        *error = "PostgreSQL needs libpq.so.5 (Debian and Ubuntu: apt-get install libpq5)";
+        return NULL;
+    }
+    struct postgres *database = calloc(1, sizeof *database);
+    if (database) database->url = strdup(where);
+    if (!database || !database->url) {
+        free(database);
+        *error = "no memory";
+        return NULL;
+    }
+    database->statement = sql ? sql : &database->ours;
+    *error = check_url(database);
+    if (!*error && !sql) *error = jobs_sql_parse(&database->ours, JOBS_INSERT);
+    if (!*error) return database;
+    close_postgres(database);
+    return NULL;
+}
+
+/* ---- messages ---- */
+
+/* One line, without the password: libpq does not show it, but a server or a proxy may. */
+static void say(const struct postgres *database, const char *text, char *message, size_t room) {
+    snprintf(message, room, "PostgreSQL: %s", text && *text ? text : "no connection");
+    message[strcspn(message, "\n")] = '\0';
+    const char *password = database->password;
+    size_t length = password ? strlen(password) : 0;
+    for (char *at = message; length && (at = strstr(at, password)); at += length)
+        memset(at, '*', length);
+}
+
+static void no_notice(void *context, const char *message) {
+    (void)context;
+    (void)message;
+}
+
+/* ---- statements ---- */
+
+static bool connect_now(struct postgres *database) {
+    char patience[16];
+    snprintf(patience, sizeof patience, "%u", database->patience_s);
+    /* What stands after dbname counts more than the URL in it, what stands before less. */
+    const char *const keywords[] = {"application_name", "dbname", "client_encoding", "connect_timeout", NULL};
+    const char *const values[] = {"comfydd", database->url, "UTF8", patience, NULL};
+    database->connection = pq.PQconnectdbParams(keywords, values, 1);
+    if (!database->connection || pq.PQstatus(database->connection) != CONNECTION_OK) return false;
+    pq.PQsetNoticeProcessor(database->connection, no_notice, NULL);
+    return true;
+}
+
+/* Waits until the whole answer is here, for the given time. */
+static bool answered(struct postgres *database) {
+    uint64_t until = clock_mono_ns() + database->patience_s * UINT64_C(1000000000);
+    while (pq.PQisBusy(database->connection)) {
+        uint64_t now = clock_mono_ns();
+        struct pollfd ready = {.fd = pq.PQsocket(database->connection), .events = POLLIN};
+        int got = now < until ? poll(&ready, 1, (int)((until - now) / 1000000) + 1) : 0;
+        if (got == 0 || (got < 0 && errno != EINTR)) return false;
+        if (got > 0 && !pq.PQconsumeInput(database->connection)) return false;
+    }
+    return true;
+}
+
+/* A server would go on with a statement whose client has gone, and do it late: it must be told to give up. Whether it then
+ * did it or gave up is in its answer. */
+static bool answered_or_cancelled(struct postgres *database) {
+    if (answered(database)) return true;
+    PGcancel *cancel = pq.PQgetCancel(database->connection);
+    char ignored[256];
+    bool told = cancel && pq.PQcancel(cancel, ignored, sizeof ignored);
+    pq.PQfreeCancel(cancel);
+    return told && answered(database);
+}
+
+/* Runs one statement. *code: empty when it was done, else its SQLSTATE, or "-" when there is no answer. */
+static void execute(struct postgres *database, const char *sql, size_t count, const char *const *values,
+                    char code[6], char *message, size_t room) {
+    PGresult *result = NULL, *next;
+    strcpy(code, "-");
+    if (pq.PQsendQueryParams(database->connection, sql, (int)count, NULL, values, NULL, NULL, 0)) {
+        if (!answered_or_cancelled(database)) {
+            say(database, "no answer in time, or the connection broke", message, room);
+            return;
+        }
+        result = pq.PQgetResult(database->connection);
+    }
+    const char *state = result ? pq.PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
+    ExecStatusType status = result ? pq.PQresultStatus(result) : PGRES_FATAL_ERROR;
+    if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK)
+        code[0] = '\0';
+    else if (state)
+        snprintf(code, 6, "%s", state);
+    if (code[0])
+        say(database,
+            state ? pq.PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY)
+                  : pq.PQerrorMessage(database->connection),
+            message, room);
+    if (result) pq.PQclear(result);
+    while (answered(database) && (next = pq.PQgetResult(database->connection)))
+        pq.PQclear(next);
+}
+
+/* The statement goes as one message with its values beside it: prepared, but without a name, which a pooler such as
+ * PgBouncer would have on one connection only. */
+static void write_row(struct postgres *database, const char *const fields[JOBS_FIELDS], char code[6],
+                      char *message, size_t room) {
+    const struct jobs_sql *statement = database->statement;
+    const char *values[JOBS_SQL_MOST];
+    for (size_t i = 0; i < statement->count; i++)
+        values[i] = fields[statement->parameters[i]];
+    execute(database, statement->text, statement->count, values, code, message, room);
+}
+
+static enum jobs_outcome write_postgres(void *self, const char *const fields[JOBS_FIELDS], char *message,
+                                        size_t room) {
+    static const char no_table[] = "42P01";
+    struct postgres *database = self;
+    char code[6];
+    if (!database->connection && !connect_now(database)) {
+        say(database, database->connection ? pq.PQerrorMessage(database->connection) : "no memory", message,
+            room);
+        rest(database);
+        return JOBS_LATER;
+    }
+    write_row(database, fields, code, message, room);
+    if (strcmp(code, no_table) == 0 && database->statement == &database->ours) {
+        /* Only now: whoever may write to the table need not be allowed to make one. */
+        execute(database, JOBS_CREATE_TABLE("timestamptz"), 0, NULL, code, message, room);
+        if (!code[0]) execute(database, JOBS_CREATE_INDEX, 0, NULL, code, message, room);
+        if (!code[0])
+            write_row(database, fields, code, message, room);
+        else
+            strcpy(code, "-");
+    }
+    if (!code[0]) return JOBS_WRITTEN;
+    rest(database);
+    /* Classes 22, data exception, and 23, integrity constraint violation. */
+    return strncmp(code, "22", 2) == 0 || strncmp(code, "23", 2) == 0 ? JOBS_REFUSED : JOBS_LATER;
+}
+
+const struct jobs_database jobs_postgres = {open_postgres, write_postgres, rest, close_postgres};
+
+#else
+
+static void *open_postgres(const char *where, const struct jobs_sql *sql, const char **error) {
+    (void)where;
+    (void)sql;
+    *error =
+        "this comfydd was built without PostgreSQL: libpq-fe.h (Debian and Ubuntu: libpq-dev) was missing";
+    return NULL;
+}
+
+const struct jobs_database jobs_postgres = {.open = open_postgres};
+
+#endif

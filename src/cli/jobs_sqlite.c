@@ -1,0 +1,120 @@
+#include "cli/jobs_database.h"
+
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BUSY_MS = 5000 };
+
+struct sqlite {
+    char *path;
+    const struct jobs_sql *statement;
+    struct jobs_sql ours; /* for our table */
+    sqlite3 *connection;  /* NULL when there is none */
+    sqlite3_stmt *prepared;
+};
+
+static void *open_sqlite(const char *where, const struct jobs_sql *sql, const char **error) {
+    const char *path = where + strlen("sqlite:");
+    if (!*path || strncmp(path, "//", 2) == 0 || strcmp(path, ":memory:") == 0) {
+        *error = "the database must be sqlite:PATH, a relative or absolute path of a file";
+        return NULL;
+    }
+    struct sqlite *database = calloc(1, sizeof *database);
+    char *copy = strdup(path);
+    const char *wrong = database && copy ? NULL : "no memory";
+    if (!wrong && !sql) wrong = jobs_sql_parse(&database->ours, JOBS_INSERT);
+    if (wrong) {
+        *error = wrong;
+        free(copy);
+        free(database);
+        return NULL;
+    }
+    database->path = copy;
+    database->statement = sql ? sql : &database->ours;
+    return database;
+}
+
+static void rest(void *self) {
+    struct sqlite *database = self;
+    sqlite3_finalize(database->prepared);
+    sqlite3_close(database->connection);
+    database->prepared = NULL;
+    database->connection = NULL;
+}
+
+static void close_sqlite(void *self) {
+    struct sqlite *database = self;
+    rest(database);
+    jobs_sql_finish(&database->ours);
+    free(database->path);
+    free(database);
+}
+
+/* ---- writing ---- */
+
+/* The journal of a database that is somebody else's stays as it is. */
+static int make_our_table(sqlite3 *connection) {
+    return sqlite3_exec(connection,
+                        "PRAGMA journal_mode = WAL;" JOBS_CREATE_TABLE("text") ";" JOBS_CREATE_INDEX, NULL,
+                        NULL, NULL);
+}
+
+static int connect_and_prepare(struct sqlite *database) {
+    const struct jobs_sql *statement = database->statement;
+    int code = sqlite3_open_v2(database->path, &database->connection,
+                               SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
+    if (code) return code;
+    sqlite3_busy_timeout(database->connection, BUSY_MS);
+    if (statement == &database->ours) code = make_our_table(database->connection);
+    if (!code)
+        code = sqlite3_prepare_v2(database->connection, statement->text, -1, &database->prepared, NULL);
+    return code;
+}
+
+static int bind(struct sqlite *database, const char *const fields[JOBS_FIELDS]) {
+    const struct jobs_sql *statement = database->statement;
+    int code = SQLITE_OK;
+    for (size_t i = 0; i < statement->count && !code; i++) {
+        const char *value = fields[statement->parameters[i]];
+        int place = (int)i + 1;
+        if (value && statement->parameters[i] == JOBS_PEAK_MEMORY)
+            code = sqlite3_bind_int64(database->prepared, place, strtoll(value, NULL, 10));
+        else
+            code = sqlite3_bind_text(database->prepared, place, value, -1, SQLITE_STATIC);
+    }
+    return code;
+}
+
+/* Runs the statement to its end; rows that it may give are passed over. */
+static int execute(struct sqlite *database) {
+    int code;
+    do
+        code = sqlite3_step(database->prepared);
+    while (code == SQLITE_ROW);
+    sqlite3_reset(database->prepared);
+    return code == SQLITE_DONE ? SQLITE_OK : code;
+}
+
+static enum jobs_outcome write_sqlite(void *self, const char *const fields[JOBS_FIELDS], char *message,
+                                      size_t room) {
+    struct sqlite *database = self;
+    int code = database->prepared ? SQLITE_OK : connect_and_prepare(database);
+    if (!code && sqlite3_bind_parameter_count(database->prepared) != (int)database->statement->count) {
+        snprintf(message, room, "the SQL has parameters that have no name of ours, such as ?");
+        rest(database);
+        return JOBS_LATER;
+    }
+    if (!code) code = bind(database, fields);
+    if (!code) code = execute(database);
+    if (!code) return JOBS_WRITTEN;
+    snprintf(message, room, "%s: %s", database->path,
+             database->connection ? sqlite3_errmsg(database->connection) : sqlite3_errstr(code));
+    rest(database);
+    bool refused = (code & 0xff) == SQLITE_CONSTRAINT || code == SQLITE_MISMATCH || code == SQLITE_TOOBIG;
+    return refused ? JOBS_REFUSED : JOBS_LATER;
+}
+
+const struct jobs_database jobs_sqlite = {open_sqlite, write_sqlite, rest, close_sqlite};
