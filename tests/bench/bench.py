@@ -6,6 +6,7 @@ usage: bench.py [--write] [ROW...]      --write also puts the table into docs/be
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import http.server
 import os
@@ -21,7 +22,7 @@ import threading
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "integration")]
 from programs import build_probe  # noqa: E402
-from rig import pythons  # noqa: E402
+from rig import fake_cuda, pythons  # noqa: E402
 
 ROOT = HERE.parents[1]
 BUILD = ROOT / "build" / "bench"
@@ -109,6 +110,7 @@ class Bench:
         self.agent = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Agent)
         threading.Thread(target=self.agent.serve_forever, daemon=True).start()
         self.pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+        self.more = {}  # environment variables of the row that is being measured
 
     def workload(self, python, *arguments):
         return [python, HERE / "workload.py", self.meter, *arguments]
@@ -122,6 +124,7 @@ class Bench:
             "PYTHONHASHSEED": "0",
             "PYTHONDONTWRITEBYTECODE": "1",
             "DD_TRACE_AGENT_URL": f"http://127.0.0.1:{self.agent.server_port}",
+            **self.more,
         }
         done = subprocess.run(
             [*tool, *map(str, command)],
@@ -210,29 +213,33 @@ def untraced_python(bench):
     ]
 
 
-def node_span(bench):
+def span_cost(bench, generation, what):
     """What a node costs more than with the empty preload, with all that follows from it up to the agent: the
     second half of a workflow's nodes, so that what happens once per workflow does not count. Median of the layouts."""
-    rows = []
-    for generation, about in (("a3", "of 2026"), ("r4", "of 2024, recursive")):
-        waits = {}
-        for version, python in versions().items():
-            for layout in LAYOUTS:
-                for nodes in (NODES, 2 * NODES):
-                    command = bench.workload(python, generation, "nodes", nodes, WORKFLOWS, layout)
-                    waits[version, layout, nodes] = bench.count_both(command)
-        figures = {}
-        for version in versions():
-            costs = []
-            for layout in LAYOUTS:
-                more = {}
-                for nodes in (NODES, 2 * NODES):
-                    empty, ours = waits[version, layout, nodes]()
-                    more[nodes] = ours["end"] - empty["end"]
-                costs.append((more[2 * NODES] - more[NODES]) / NODES / WORKFLOWS)
-            figures[version] = statistics.median(costs)
-        rows.append(Row(f"a node span, executor {about}, instructions", 15_000, "{:,.0f}", figures))
-    return rows
+    waits = {}
+    for version, python in versions().items():
+        for layout in LAYOUTS:
+            for nodes in (NODES, 2 * NODES):
+                command = bench.workload(python, generation, what, nodes, WORKFLOWS, layout)
+                waits[version, layout, nodes] = bench.count_both(command)
+    figures = {}
+    for version in versions():
+        costs = []
+        for layout in LAYOUTS:
+            more = {}
+            for nodes in (NODES, 2 * NODES):
+                empty, ours = waits[version, layout, nodes]()
+                more[nodes] = ours["end"] - empty["end"]
+            costs.append((more[2 * NODES] - more[NODES]) / NODES / WORKFLOWS)
+        figures[version] = statistics.median(costs)
+    return figures
+
+
+def node_span(bench):
+    return [
+        Row(f"a node span, executor {about}, instructions", 15_000, "{:,.0f}", span_cost(bench, generation, "nodes"))
+        for generation, about in (("a3", "of 2026"), ("r4", "of 2024, recursive"))
+    ]
 
 
 def resident_memory(bench):
@@ -274,9 +281,80 @@ def stacks(bench):
     ]
 
 
+# ---- GPU memory, on the fake GPU of tests/fakes/cuda ----
+
+
+@contextlib.contextmanager
+def fake_gpu(bench, **more):
+    bench.more = {"LD_LIBRARY_PATH": str(fake_cuda.build()), **more}
+    try:
+        yield
+    finally:
+        bench.more = {}
+
+
+def gpu_calls(bench):
+    """Both layers of hooks, runtime and driver, take part in every pair: half of what it costs more is a layer's."""
+    pairs, loop, names = 10_000, BUILD / "cuda_loop.so", BUILD / "driver_names"
+    fakes = fake_cuda.build()
+    command = ["cc", "-O2", "-shared", "-fPIC", "-I", fakes / "include", HERE / "cuda_loop.c", "-o", loop]
+    subprocess.run([*command, "-L", fakes, "-l:libcudart.so.13"], check=True)
+    declared = re.findall(r"^NAME\((\w+?)(?:_v\d+)?\)", (fakes / "driver_names.inc").read_text(), re.M)
+    names.write_text("\n".join(sorted(set(declared))[:440]))  # as many as libcudart asks for
+    version, python = list(versions().items())[-1]
+    with fake_gpu(bench):
+        empty, ours = bench.count_both([python, HERE / "gpu.py", bench.meter, loop, names, pairs])()
+    costs = {kind: (ours[kind] - empty[kind]) / pairs / 2 for kind in ("stream-ordered", "plain")}
+    return [
+        Row("an allocation and its free, instructions more per layer", 200, "{:,.0f}", costs),
+        Row("440 functions asked of the driver, ratio", 1.2, "{:.2f}", {"": ours["resolver"] / empty["resolver"]}),
+    ]
+
+
+def ledger(bench):
+    """Processor time, the best of five."""
+    program = ROOT / "build/release/tests/bench/bench_ledger"
+    times = [float(re.search(r"([\d.]+) ns", bench.run("empty", [program, 8, 100_000]))[1]) for _ in range(5)]
+    return [Row("the ledger's part of a pair, 8 threads, 100,000 live, ns", 60, "{:.0f}", {"": min(times)})]
+
+
+def gpu_node_span(bench):
+    """A node's span with all memory tags."""
+    with fake_gpu(bench):
+        figures = span_cost(bench, "a3", "gpu")
+    return [Row("a node span with GPU memory, executor of 2026, instructions", 20_000, "{:,.0f}", figures)]
+
+
+def tracking(bench):
+    """Python stacks of allocations in a node that makes 10,000 tensors of 1 MiB a second: each stack is recorded. Processor
+    time, the least of nine runs."""
+    figures = {}
+    for version, python in versions().items():
+        least = {}
+        for tracked in ("false", "true") * 9:
+            with fake_gpu(bench, PYTORCH_MEMORY_TRACKING=tracked):
+                out = bench.run("ours_", bench.workload(python, "a3", "tensors", 20_000))
+            seconds = float(re.search(r"^([\d.e-]+) seconds a tensor", out, re.M)[1])
+            least[tracked] = min(seconds, least.get(tracked, seconds))
+        figures[version] = (least["true"] - least["false"]) * 10_000 * 100
+    return [Row("Python stacks of 10,000 allocations/s, % of the time", 3, "{:.1f}", figures)]
+
+
 ROWS = {
     row.__name__.replace("_", "-"): row
-    for row in (child_process, short_python, untraced_python, node_span, stacks, resident_memory, encoding)
+    for row in (
+        child_process,
+        short_python,
+        untraced_python,
+        node_span,
+        gpu_node_span,
+        gpu_calls,
+        ledger,
+        stacks,
+        tracking,
+        resident_memory,
+        encoding,
+    )
 }
 
 

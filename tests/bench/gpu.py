@@ -22,5 +22,5 @@ def measure(name, function, *arguments):
 loop.async_pairs(10)  # what happens once
 loop.plain_pairs(10)
 measure(b"resolver", loop.resolve, table, len(names))
-measure(b"async", loop.async_pairs, int(COUNT))
+measure(b"stream-ordered", loop.async_pairs, int(COUNT))
 measure(b"plain", loop.plain_pairs, int(COUNT))

@@ -1,17 +1,20 @@
 """What bench.py measures, run by each CPython: a stand-in ComfyUI with a known amount of work.
 
 usage: workload.py METER GENERATION python
-       workload.py METER GENERATION nodes COUNT WORKFLOWS LAYOUT
+       workload.py METER GENERATION nodes|gpu COUNT WORKFLOWS LAYOUT
+       workload.py METER GENERATION tensors COUNT
 METER is the library made of meter.c. python: pieces of Python code that are not the executor, each counted
 by itself in several layouts of memory, first in a program that has imported the executor and runs no workflow
 (idle), then inside the one node of a workflow. nodes: so many workflows of COUNT trivial nodes in chains of two, counted
-from the first one's start to the end of the process. The last line tells the resident memory in KiB.
+from the first one's start to the end of the process. The last line tells the resident memory in KiB. gpu: the same in a process that has a tensor on the (fake) GPU.
+tensors: a node makes COUNT tensors, one after the other, ten calls deep; tells the seconds of processor time for each.
 """
 
 import ctypes
 import gc
 import os
 import sys
+import time
 
 METER, GENERATION, WHAT, *REST = sys.argv[1:]
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -96,7 +99,33 @@ class Measure(nodes.Node):
         return ()
 
 
-nodes.NODE_CLASS_MAPPINGS["Measure"] = Measure
+class Tensors(nodes.Node):
+    OUTPUT_NODE = True
+
+    def run(self):
+        def deeper(levels):
+            if levels:
+                return deeper(levels - 1)
+            begin = time.process_time()
+            for _ in range(COUNT):
+                free(allocate(0, 1 << 20))
+            return time.process_time() - begin
+
+        allocate, free = allocator()
+        print(deeper(9) / COUNT, "seconds a tensor")
+        return ()
+
+
+nodes.NODE_CLASS_MAPPINGS.update(Measure=Measure, Tensors=Tensors)
+
+
+def allocator():
+    """Functions that make and free what a tensor has of the GPU."""
+    c10 = ctypes.CDLL("libc10_cuda.so")
+    c10.c10_cuda_allocate.restype = ctypes.c_void_p
+    c10.c10_cuda_allocate.argtypes = [ctypes.c_int, ctypes.c_size_t]
+    c10.c10_cuda_free.argtypes = [ctypes.c_void_p]
+    return c10.c10_cuda_allocate, c10.c10_cuda_free
 
 
 def chains(count):
@@ -124,7 +153,13 @@ application.configure(main.GENERATION)
 if WHAT == "python":
     measure("idle")
     application.run_here({"1": {"class_type": "Measure", "inputs": {}}}, "bench", {})
+elif WHAT == "tensors":
+    COUNT = int(REST[0])
+    application.run_here({"1": {"class_type": "Tensors", "inputs": {}}}, "bench", {})
 else:
+    if WHAT == "gpu":
+        os.environ["PYTORCH_CUDA_ALLOC_CONF"] = "backend:cudaMallocAsync"  # ComfyUI's default
+        allocator()[0](0, 1 << 20)
     count, workflows, layout = map(int, REST)
     prompt, shaken = chains(count), shake(layout)
     gc.disable()  # with the library, collections come at other moments, and cost more than it does
