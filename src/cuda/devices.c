@@ -12,7 +12,6 @@ typedef struct {
     unsigned char bytes[16];
 } cu_uuid;
 #define CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT 5
-#define CU_MEMPOOL_ATTR_USED_MEM_CURRENT     7
 
 /* The driver's own functions, not those that we hand out. A driver without one of them (older than CUDA 11.4) is not asked
  * for what needs it. */
@@ -109,20 +108,18 @@ bool devices_memory(uint8_t index, uint64_t *used, uint64_t *total) {
     return told;
 }
 
-static uint64_t pool_idle(int device) {
-    void *pool;
-    uint64_t reserved = 0, used = 0;
-    if (driver.cuDeviceGetMemPool(&pool, device) != 0 ||
-        driver.cuMemPoolGetAttribute(pool, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, &reserved) != 0 ||
-        driver.cuMemPoolGetAttribute(pool, CU_MEMPOOL_ATTR_USED_MEM_CURRENT, &used) != 0)
-        return 0;
-    return reserved > used ? reserved - used : 0;
-}
-
-uint64_t devices_pools_idle(uint32_t mask) {
+uint64_t devices_pools_reserved(uint32_t mask, bool anew) {
+    static void *pools[LEDGER_DEVICES];
     uint64_t sum = 0;
     if (!mask || !have_driver() || !driver.cuDeviceGetMemPool || !driver.cuMemPoolGetAttribute) return 0;
-    for (; mask; mask &= mask - 1)
-        sum += pool_idle(__builtin_ctz(mask));
+    for (; mask; mask &= mask - 1) {
+        int device = __builtin_ctz(mask);
+        uint64_t reserved = 0;
+        if ((anew || !pools[device]) && driver.cuDeviceGetMemPool(&pools[device], device) != 0)
+            pools[device] = NULL;
+        if (pools[device] &&
+            driver.cuMemPoolGetAttribute(pools[device], CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, &reserved) == 0)
+            sum += reserved;
+    }
     return sum;
 }

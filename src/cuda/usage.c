@@ -127,6 +127,7 @@ struct usage usage_now_on(uint8_t device) {
         .live = allocated - in_segments + get(&usage->segments),
         .allocated = allocated,
         .mapped = get(&usage->mapped),
+        .async = allocated - direct - in_segments,
         .torch_allocated = allocated - direct,
         .torch_reserved = allocated - direct - in_segments + get(&usage->segments),
     };
@@ -139,6 +140,7 @@ struct usage usage_now(void) {
         sum.live += on.live;
         sum.allocated += on.allocated;
         sum.mapped += on.mapped;
+        sum.async += on.async;
         sum.torch_allocated += on.torch_allocated;
         sum.torch_reserved += on.torch_reserved;
     }

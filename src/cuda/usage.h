@@ -31,6 +31,7 @@ void usage_c10_out_of_memory(void);
 
 struct usage {
     uint64_t live, allocated, mapped; /* bytes */
+    uint64_t async;                   /* of live, what is in stream-ordered pools */
     uint64_t torch_allocated; /* what PyTorch counts as allocated: in its segments, or by async allocations */
     uint64_t torch_reserved;  /* what it counts as reserved, less what the async pools keep back */
 };
