@@ -70,10 +70,12 @@ def test_a_runtime_inside_the_program_is_seen_through_the_driver(hooked):
 
 
 @pytest.mark.parametrize("hooks", [True, False])
-def test_an_interposer_before_the_runtime_is_still_called(hooked, library, hooks):
-    """comfy-aimdo up to 0.2.9: an inner failure that it mends is none, and its evictions count."""
+@pytest.mark.parametrize("name", ["aimdo.so", "libother.so"])
+def test_an_interposer_before_the_runtime_is_still_called(hooked, library, hooks, name):
+    """As comfy-aimdo up to 0.2.9: an inner failure that it mends is none, whether or not it is given our wrappers, and its
+    evictions count."""
     preload = None if hooks else []
-    hooked("hooked_interposer", library("interposer", "aimdo.so"), runtime=None, memory="64M", preload=preload)
+    hooked("hooked_interposer", library("interposer", name), runtime=None, memory="64M", preload=preload)
 
 
 @pytest.mark.parametrize("order", ["12,13", "13,12", "none,13", "13,none,12"])

@@ -216,6 +216,13 @@ static void bulk_releases(void) {
     MUST(probe_read().bytes[LEDGER_PLAIN] == before.bytes[LEDGER_PLAIN] + MIB);
     MUST_GIVE(0, cudaDeviceReset());
     MUST_BE(before);
+    MUST_GIVE(0, cuCtxCreate_v2(&context, 0, 0));
+    MUST_GIVE(0, cuMemAlloc_v2(&p, MIB));
+    MUST_GIVE(0, cudaDeviceReset()); /* no reset of a context that is not the primary one */
+    MUST(probe_read().bytes[LEDGER_PLAIN] == before.bytes[LEDGER_PLAIN] + MIB);
+    MUST_GIVE(0, cuCtxDestroy_v2(context));
+    MUST_BE(before);
+    MUST_GIVE(0, set_current(primary));
     MUST_GIVE(0, cudaMalloc(&q, MIB));
     MUST_GIVE(0, cudaFree(q));
 }
