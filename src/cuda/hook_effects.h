@@ -95,9 +95,9 @@ static inline enum ledger_kind kind_of(const struct cuda_physical *properties) {
 #define BEFORE_RELEASES(handle) ledger_release((uint64_t)(handle))
 #define AFTER_RELEASES(handle)  (void)0
 
-#define BEFORE_RETAINS(out) (void)0
-#define AFTER_RETAINS(out)                                                                                   \
-    if (result == CUDA_OK && (out)) ledger_retain((uint64_t) * (out))
+#define BEFORE_RETAINS(out, address) (void)0
+#define AFTER_RETAINS(out, address)                                                                          \
+    if (result == CUDA_OK && (out)) ledger_retain((uint64_t) * (out), (uint64_t)(address))
 
 #define BEFORE_MAPS(address, size, handle) (void)0
 #define AFTER_MAPS(address, size, handle)                                                                    \

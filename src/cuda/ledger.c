@@ -258,10 +258,9 @@ static void give_back(uint32_t number) {
     spin_unlock(&shards[of].lock);
 }
 
-/* The handle's number may be given out again from now on. */
-static void change_key(uint32_t number) {
+static void change_key(uint32_t number, uint64_t key) {
     take_out(number);
-    node_at(number)->address = number | UINT64_C(1) << 63;
+    node_at(number)->address = key;
     uint64_t hashed = hash_of(number);
     spin_lock(&shards[shard_of(hashed)].lock);
     link_node(hashed, number);
@@ -284,15 +283,31 @@ void ledger_release(uint64_t handle) {
     uint32_t number = find_number(LEDGER_HANDLE, handle);
     if (number && --references(number)->holds == 0) {
         dropped = drop_if_unused(number, &gone);
-        if (!dropped) change_key(number);
+        /* The handle may be given out again from now on. */
+        if (!dropped) change_key(number, number | UINT64_C(1) << 63);
     }
     spin_unlock(&physical_lock);
     if (dropped) usage_change(&gone, -1);
 }
 
-void ledger_retain(uint64_t handle) {
+/* The smallest unit of physical memory that any driver gives out, so a mapping begins nowhere else. */
+#define GRANULARITY (UINT64_C(64) << 10)
+#define FURTHEST    1024 /* units from the beginning of a mapping to an address in it that is looked for */
+
+static uint32_t physical_at(uint64_t address) {
+    address -= address % GRANULARITY;
+    for (unsigned i = 0; i < FURTHEST && i * GRANULARITY <= address; i++) {
+        uint32_t mapping = find_number(LEDGER_MAPPING, address - i * GRANULARITY);
+        if (!mapping) continue;
+        return node_at(mapping)->size > i * GRANULARITY ? node_at(mapping)->owner : 0;
+    }
+    return 0;
+}
+
+void ledger_retain(uint64_t handle, uint64_t address) {
     spin_lock(&physical_lock);
     uint32_t number = find_number(LEDGER_HANDLE, handle);
+    if (!number && (number = physical_at(address))) change_key(number, handle); /* it had let go of it */
     if (number) references(number)->holds++;
     spin_unlock(&physical_lock);
 }
@@ -331,9 +346,6 @@ void ledger_map(uint64_t address, uint64_t size, uint64_t handle) {
     spin_unlock(&physical_lock);
     if (result == NO_MEMORY) give_up();
 }
-
-/* The smallest unit of physical memory that any driver gives out, so a mapping begins nowhere else. */
-#define GRANULARITY (UINT64_C(64) << 10)
 
 bool ledger_unmap(uint64_t address, uint64_t size) {
     bool any = false;

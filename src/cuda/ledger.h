@@ -81,12 +81,13 @@ void ledger_restore(const struct ledger_entry *removed);
 
 /* Physical memory (space HANDLE) lives until its handle is released and nothing maps it. Map: `size` bytes at `address` are
  * (part of) that handle's memory; an unknown handle (imported, say) is ignored. Unmap takes out every mapping in the range;
- * false when there was none. Retain: the program holds the handle once more. Release is reported before the real call, as
+ * false when there was none. Retain: the program holds the handle of what is mapped at `address`, once
+ * more or again. Release is reported before the real call, as
  * ledger_remove is; a release fails only for a handle that is not there. Unmap is reported AFTER the real call has succeeded: addresses are given out by
  * reservations, not by mapping. */
 void ledger_map(uint64_t address, uint64_t size, uint64_t handle);
 bool ledger_unmap(uint64_t address, uint64_t size);
-void ledger_retain(uint64_t handle);
+void ledger_retain(uint64_t handle, uint64_t address);
 void ledger_release(uint64_t handle);
 
 /* The context has ended: what belongs to it is gone. */

@@ -123,8 +123,21 @@ static void test_physical_memory_outlives_its_mappings(void **state) {
     assert_true(ledger_unmap(0x10000000, PAGE));
     assert_true(ledger_unmap(0x20000000, PAGE));
     assert_int_equal(usage_now().mapped, PAGE);
-    ledger_retain(7);
+    ledger_retain(7, 0);
     ledger_release(7);
+    assert_int_equal(usage_now().mapped, PAGE);
+    ledger_release(7);
+    assert_int_equal(usage_now().mapped, 0);
+}
+
+static void test_a_handle_is_asked_for_again(void **state) {
+    (void)state;
+    add(physical(7, PAGE));
+    ledger_map(0x10000000, PAGE, 7);
+    ledger_release(7);
+    ledger_retain(7, 0x10000000 + PAGE); /* past the mapping */
+    ledger_retain(7, 0x10000000 + PAGE - 1);
+    assert_true(ledger_unmap(0x10000000, PAGE));
     assert_int_equal(usage_now().mapped, PAGE);
     ledger_release(7);
     assert_int_equal(usage_now().mapped, 0);
@@ -149,7 +162,7 @@ static void test_an_unknown_handle_is_ignored(void **state) {
     (void)state;
     ledger_map(0x10000000, PAGE, 99); /* imported from another process */
     assert_false(ledger_unmap(0x10000000, PAGE));
-    ledger_retain(99);
+    ledger_retain(99, 0x99000);
     ledger_release(99);
     assert_int_equal(allocated(), 0);
 }
@@ -298,6 +311,7 @@ int main(void) {
         cmocka_unit_test_setup(test_a_failed_free_is_undone, begin),
         cmocka_unit_test_setup(test_physical_memory_outlives_its_handle, begin),
         cmocka_unit_test_setup(test_physical_memory_outlives_its_mappings, begin),
+        cmocka_unit_test_setup(test_a_handle_is_asked_for_again, begin),
         cmocka_unit_test_setup(test_one_unmap_over_several_mappings, begin),
         cmocka_unit_test_setup(test_an_unknown_handle_is_ignored, begin),
         cmocka_unit_test_setup(test_a_contexts_end, begin),

@@ -13,7 +13,7 @@ static void *handle;
 #define FAKE_PITCHES_3D(out, extent)            (out)->pointer = next += 4096, (out)->pitch = 1024
 #define FAKE_ARRAYS(out, size)                  *(out) = next += 4096
 #define FAKE_CREATES(out, size, properties)     *(out) = handle = next += 4096
-#define FAKE_RETAINS(out)                       *(out) = handle
+#define FAKE_RETAINS(out, address)              *(out) = handle
 #define FAKE_MAPS(address, size, handle)        (void)0
 #define FAKE_UNMAPS(address, size)              (void)0
 #define FAKE_RELEASES(handle)                   (void)0
