@@ -1,0 +1,412 @@
+"""comfydd run: the command's exit code, its signals, its terminal, its environment, its restarts."""
+
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from rig import pythons, session
+from rig.launcher import COMFYDD, Launched, LaunchedStandIn, run
+from rig.process import wait_for
+
+pytestmark = pytest.mark.timeout(120)
+
+LIBRARY = COMFYDD.with_name("libcomfydd.so")
+
+# Says how it is told to stop, and what else it hears; the signal in its first argument, if any, is ignored.
+LISTENER = """
+import os, signal, sys
+def heard(number, frame):
+    os.write(1, b"heard %d\\n" % number)
+    if number == signal.SIGUSR1:
+        os._exit(40)
+for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
+    try:
+        signal.signal(number, heard)
+    except (OSError, ValueError):
+        pass
+os.write(1, b"ready\\n")
+while True:
+    signal.pause()
+"""
+
+
+def listener(tmp_path, *options, **variables):
+    return Launched(tmp_path / "log", *options, "--", sys.executable, "-c", LISTENER, **variables)
+
+
+def shell(script, *options, **others):
+    return run(*options, "--", "sh", "-c", script, **others)
+
+
+# ---- exit codes ----
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 77, 255])
+def test_the_exit_code_is_the_commands(code):
+    done = shell(f"echo out; exit {code}", "--quiet")
+    assert (done.returncode, done.stdout) == (code, "out\n")
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGSEGV", "SIGABRT", "SIGHUP"])
+def test_a_signal_gives_128_and_its_number(name):
+    number = getattr(signal, name)
+    done = shell(f"kill -{number} $$", "--restart=never")
+    assert done.returncode == 128 + number
+    assert name in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "command, code, says",
+    [("no-such-command-here", 127, "No such file"), ("/", 126, "Permission denied")],
+)
+def test_a_command_that_cannot_be_executed(command, code, says):
+    done = run("--quiet", command)
+    assert done.returncode == code
+    assert done.stderr.startswith(f"comfydd: {command}: {says}") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--restart=always", "true"],
+        ["--memory-limit=1", "true"],
+        ["--grace=", "true"],
+        ["--none"],
+        [],
+        ["--"],
+    ],
+)
+def test_a_command_line_that_cannot_be_meant(words):
+    done = run(*words)
+    assert done.returncode == 125 and done.stdout == ""
+    assert done.stderr.startswith("comfydd run: ")
+
+
+def test_nothing_is_said_when_quiet_and_well():
+    assert shell("true", "--quiet").stderr == ""
+    assert shell("exit 3", "--quiet").stderr.startswith("comfydd: the command ended with exit code 3")
+
+
+# ---- help ----
+
+
+def test_help_and_manual_tell_of_every_option():
+    help_text = run("--help").stdout
+    manual = subprocess.run([COMFYDD, "manual"], capture_output=True, text=True, timeout=30).stdout
+    options = re.findall(r"^      --([a-z-]+)", help_text, re.M)
+    assert {"memory-limit", "restart", "max-restarts", "grace", "quiet", "dry-run"} < set(options)
+    for option in options:
+        if option != "usage":
+            assert option.replace("-", "\\-") in manual, option
+    for variable in re.findall(r"COMFYDD_[A-Z_]+", help_text):
+        assert variable in manual
+
+
+def test_the_manual_is_good_troff():
+    if not shutil.which("groff"):
+        pytest.skip("no groff on this machine")
+    manual = subprocess.run([COMFYDD, "manual"], capture_output=True, timeout=30).stdout
+    done = subprocess.run(["groff", "-man", "-ww", "-z"], input=manual, capture_output=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_dry_run_does_nothing(tmp_path):
+    done = run("--dry-run", "--memory-limit=2G", "touch", tmp_path / "touched")
+    assert done.returncode == 0 and not (tmp_path / "touched").exists()
+    for told in (f"touch {tmp_path}/touched", str(LIBRARY), "2.00 GiB", "after a memory kill"):
+        assert told in done.stdout
+
+
+# ---- environment ----
+
+
+def preload(*options, **variables):
+    """LD_PRELOAD as the command finds it, and what was said on stderr."""
+    done = shell('printf %s "${LD_PRELOAD-unset}"', "--quiet", *options, **variables)
+    assert done.returncode == 0
+    return done.stdout, done.stderr
+
+
+def test_the_library_is_preloaded_first_and_once():
+    other = "libm.so.6"  # found by the loader itself; every program can have it
+    assert preload() == (str(LIBRARY), "")
+    assert preload(LD_PRELOAD=other) == (f"{LIBRARY}:{other}", "")
+    assert preload(LD_PRELOAD=f"{other} {LIBRARY}") == (f"{other} {LIBRARY}", "")
+
+
+@pytest.mark.parametrize("name", ["with space", "with:colon", "with$LIB"])
+def test_a_path_that_cannot_be_preloaded(tmp_path, name):
+    (tmp_path / name).mkdir()
+    shutil.copy(LIBRARY, tmp_path / name)
+    found, said = preload(f"--library={tmp_path / name / 'libcomfydd.so'}")
+    assert found == "unset"
+    assert said.startswith("comfydd: ") and said.count("\n") == 1 and name in said
+
+
+def test_the_library_is_found_in_lib_beside_bin(tmp_path):
+    for folder, file in (("bin", COMFYDD), ("lib", LIBRARY)):
+        (tmp_path / folder).mkdir()
+        shutil.copy(file, tmp_path / folder)
+    words = [tmp_path / "bin" / "comfydd", "run", "--quiet", "sh", "-c", "echo $LD_PRELOAD"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30)
+    assert (done.stdout, done.stderr) == (f"{tmp_path}/lib/libcomfydd.so\n", "")
+    (tmp_path / "lib" / "libcomfydd.so").unlink()
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0 and done.stdout == "\n" and "untraced" in done.stderr
+
+
+def test_the_command_knows_its_supervisor():
+    done = shell(
+        'echo "$COMFYDD_SUPERVISOR $(cut -d" " -f4 /proc/$$/stat) $(cut -d" " -f22 /proc/$PPID/stat)"'
+    )
+    supervisor, parent, start = done.stdout.split()
+    assert supervisor == f"{parent}.{start}"
+
+
+def test_options_as_variables_and_the_command_line_wins():
+    variables = {"COMFYDD_RESTART": "failure", "COMFYDD_MAX_RESTARTS": "0", "COMFYDD_QUIET": "1"}
+    done = shell("exit 3", **variables)
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1] == "comfydd: not started again: 0 restarts in a row are the most"
+    assert "not started again" not in shell("exit 3", "--restart=never", **variables).stderr
+    done = shell("exit 3", COMFYDD_RESTART="sometimes")
+    assert "COMFYDD_RESTART=sometimes is not one of: oom failure never; using oom" in done.stderr
+
+
+def test_the_command_gets_the_signal_mask_and_dispositions_that_we_got():
+    fields = "grep -E '^(SigBlk|SigIgn):' /proc/self/status"
+    plain = subprocess.run(["sh", "-c", fields], capture_output=True, text=True, timeout=30)
+    assert shell(fields, "--quiet").stdout == plain.stdout
+    ignoring = ["env", "--ignore-signal=CHLD", "--ignore-signal=HUP", "--block-signal=USR2"]
+    plain = subprocess.run([*ignoring, "sh", "-c", fields], capture_output=True, text=True, timeout=30)
+    done = shell(f"{fields}; exit 9", "--quiet", before=ignoring)
+    assert (done.returncode, done.stdout) == (9, plain.stdout)
+
+
+def test_no_descriptor_of_ours_is_open_in_the_command():
+    done = run("--quiet", "ls", "/proc/self/fd")
+    assert done.stdout.split() == ["0", "1", "2", "3"]  # 3: the folder that ls reads
+
+
+# ---- signals ----
+
+
+FORWARDED = [
+    number
+    for number in sorted(signal.valid_signals())
+    if number
+    not in {
+        getattr(signal, f"SIG{name}")
+        for name in "KILL STOP CHLD USR1 TTIN TTOU SEGV BUS ILL FPE ABRT TRAP SYS".split()
+    }
+]
+
+
+def test_every_signal_is_passed_on(tmp_path):
+    with listener(tmp_path) as launched:
+        launched.wait_to_say("ready")
+        for number in FORWARDED:
+            launched.child.send_signal(number)
+            launched.wait_to_say(f"heard {int(number)}\n")
+        launched.child.send_signal(signal.SIGUSR1)
+        assert launched.wait() == 40
+
+
+def test_one_sigterm_is_the_commands_own_affair(tmp_path):
+    with listener(tmp_path, "--grace=0") as launched:
+        launched.wait_to_say("ready")
+        launched.child.send_signal(signal.SIGTERM)
+        launched.wait_to_say("heard 15")
+        launched.child.send_signal(signal.SIGUSR1)
+        assert launched.wait() == 40
+        assert "was stopped with SIGTERM" in launched.text()
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_the_second_one_kills_after_the_grace_period(tmp_path, second):
+    with listener(tmp_path, "--grace=1") as launched:
+        launched.wait_to_say("ready")
+        launched.child.send_signal(signal.SIGTERM)
+        launched.wait_to_say("heard 15")
+        launched.child.send_signal(second)
+        assert launched.wait() == 137
+        assert "killed when it had not stopped in time" in launched.text()
+        ran = float(re.search(r"after ([\d.]+) s\n", launched.text())[1])
+        assert ran >= 1
+
+
+def test_a_signal_to_the_group_reaches_the_command_once(tmp_path):
+    """As timeout(1) and CI runners send it; without a terminal, as here, the command has a group of its own."""
+    words = [COMFYDD, "run", "--", sys.executable, "-c", LISTENER]
+    log = tmp_path / "log"
+    with open(log, "wb") as output:
+        child = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        wait_for("the command", 20, lambda: "ready" in log.read_text())
+        os.killpg(child.pid, signal.SIGHUP)
+        wait_for("the signal", 20, lambda: "heard 1\n" in log.read_text())
+        os.killpg(child.pid, signal.SIGUSR1)
+        assert child.wait(20) == 40
+        assert log.read_text().count("heard 1\n") == 1
+    finally:
+        child.kill()
+
+
+def test_a_command_that_was_told_to_stop_is_not_started_again(tmp_path):
+    with listener(tmp_path, "--restart=failure") as launched:
+        launched.wait_to_say("ready")
+        launched.child.send_signal(signal.SIGINT)
+        launched.wait_to_say("heard 2")
+        launched.child.send_signal(signal.SIGUSR1)
+        assert launched.wait() == 40
+        assert launched.text().count("ready") == 1
+
+
+# ---- processes ----
+
+
+def namespace():
+    """A command that makes a PID namespace, in which the next command is PID 1."""
+    words = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if subprocess.run([*words, "true"], capture_output=True, timeout=30).returncode:
+        pytest.skip("this user may not make a PID namespace")
+    return words
+
+
+# Makes orphans, waits until they are gone from the process table, and tells who its parent is.
+ORPHANS = """
+import os, sys, time
+for i in range(20):
+    if os.fork() == 0:
+        if os.fork() == 0:
+            os._exit(3)
+        os._exit(0)
+    os.wait()
+deadline = time.monotonic() + 20
+while len([name for name in os.listdir("/proc") if name.isdigit()]) > EXPECTED:
+    if time.monotonic() > deadline:
+        sys.exit(99)
+    time.sleep(0.01)
+print(os.getppid())
+sys.exit(5)
+"""
+
+
+def test_as_pid_1_it_reaps_orphans():
+    program = ORPHANS.replace("EXPECTED", "2")  # comfydd and this program
+    done = run("--quiet", "--", sys.executable, "-c", program, before=namespace())
+    assert (done.returncode, done.stdout) == (5, "1\n"), done
+
+
+def test_as_pid_1_signals_and_exit_codes_are_right(tmp_path):
+    done = shell("kill -TERM 1; sleep 20 & wait", before=namespace())
+    assert done.returncode == 143 and "was stopped with SIGTERM" in done.stderr
+
+
+# An orphan that ends when it has become comfydd's; then it must go from the process table.
+ADOPTED = """
+import os, sys, time
+launcher, deadline = os.getppid(), time.monotonic() + 20
+reading, writing = os.pipe()
+if os.fork() == 0:
+    if os.fork() == 0:
+        while os.getppid() != launcher and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.write(writing, b"%d %d" % (os.getpid(), os.getppid() == launcher))
+        os._exit(3)
+    os._exit(0)
+os.wait()
+pid, adopted = os.read(reading, 100).split()
+while os.path.exists(b"/proc/" + pid) and time.monotonic() < deadline:
+    time.sleep(0.01)
+sys.exit(6 if adopted == b"1" and not os.path.exists(b"/proc/" + pid) else 1)
+"""
+
+
+def test_elsewhere_it_adopts_and_reaps_the_orphans_of_its_command():
+    assert run("--quiet", "--", sys.executable, "-c", ADOPTED).returncode == 6
+
+
+def test_what_is_left_is_killed_before_a_restart(tmp_path):
+    script = f"""
+    if [ -e {tmp_path}/pid ]; then kill -0 $(cat {tmp_path}/pid) 2>/dev/null && exit 9; exit 0; fi
+    setsid sleep 1000 & echo $! >{tmp_path}/pid; exit 1"""
+    done = shell(script, "--restart=failure", "--max-restarts=1")
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_is_left_at_the_end_stays(tmp_path):
+    done = shell(f"sleep 1000 >/dev/null 2>&1 & echo $! >{tmp_path}/pid")
+    pid = int((tmp_path / "pid").read_text())
+    try:
+        assert done.returncode == 0
+        os.kill(pid, 0)
+        assert "comfydd-" not in pathlib.Path(f"/proc/{pid}/cgroup").read_text()
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+# ---- restarts ----
+
+
+def test_restarts_are_counted_and_end():
+    done = shell("echo run; exit 4", "--restart=failure", "--max-restarts=2")
+    assert (done.returncode, done.stdout) == (4, "run\n" * 3)
+    told = [line.removeprefix("comfydd: ") for line in done.stderr.splitlines()]
+    assert told[2::2] == [
+        "starting it again in 1 s (restart 1 of at most 2)",
+        "starting it again in 2 s (restart 2 of at most 2)",
+        "not started again: 2 restarts in a row are the most",
+    ]
+
+
+@pytest.mark.parametrize("when, runs", [("oom", 1), ("never", 1)])
+def test_a_failure_is_not_restarted_unless_asked_for(when, runs):
+    assert shell("echo run; exit 4", f"--restart={when}").stdout == "run\n" * runs
+
+
+def test_a_signal_ends_the_wait_for_a_restart(tmp_path):
+    with Launched(tmp_path / "log", "--restart=failure", "--", "false") as launched:
+        launched.wait_to_say("in 2 s")
+        launched.child.send_signal(signal.SIGTERM)
+        assert launched.wait(5) == 143
+
+
+def test_a_restart_by_comfyui_manager_is_no_failure(tmp_path):
+    """comfy-cli above us looks for the file when we have ended, and starts everything again."""
+    session_path = tmp_path / "session"
+    script = f"touch {session_path}.reboot; exit 0"
+    done = shell(script, "--restart=failure", __COMFY_CLI_SESSION__=str(session_path))
+    assert done.returncode == 0 and "to be started again" in done.stderr
+
+
+# ---- ComfyUI ----
+
+
+@pytest.mark.parametrize("version", [list(pythons.find())[0], list(pythons.find())[-1]])
+def test_a_comfyui_is_traced_as_with_the_plain_preload(traced, agent, tmp_path, version):
+    plain = traced("a3", version)
+    agent.take_spans()
+    app = LaunchedStandIn(pythons.with_pillow(version), "a3")
+    launched = session.collect(session.run(app, tmp_path, agent, library=None), agent.take_spans())
+    assert launched.exit_code == plain.exit_code == 0
+    assert launched.histories == plain.histories
+    assert launched.log == plain.log
+
+    def shape(trace):
+        nodes = [(n["meta"]["node.id"], n["resource"], n["meta"]["node.result"]) for n in trace.nodes]
+        return trace.root["meta"]["workflow.status"], nodes
+
+    assert set(launched.traces) == set(plain.traces)
+    for name, trace in plain.traces.items():
+        assert (launched.traces[name] is None) == (trace is None), name
+        if trace:
+            assert shape(launched.traces[name]) == shape(trace), name

@@ -1,0 +1,176 @@
+"""comfydd run's memory limit: a control group where one can be made, RLIMIT_DATA elsewhere."""
+
+import contextlib
+import mmap
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from rig.launcher import Launched, run
+from rig.process import wait_for
+
+pytestmark = pytest.mark.timeout(120)
+
+MiB = 1 << 20
+# Takes so many MiB, says so, and waits to be told to end.
+HOG = "import sys; x = [b'x' * (1 << 20) for _ in range(int(sys.argv[1]))]; print(len(x), flush=True)"
+HOG_AND_WAIT = HOG + "; sys.stdin.readline() or __import__('signal').pause()"
+
+
+def hog(mebibytes, program=HOG):
+    return ["--", sys.executable, "-c", program, str(mebibytes)]
+
+
+# ---- cgroup v1 ----
+
+
+def our_group():
+    """The directory of our own group in v1's memory hierarchy."""
+    for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            return pathlib.Path("/sys/fs/cgroup/memory" + path)
+    return None
+
+
+@contextlib.contextmanager
+def v1_group(name, limit=None):
+    """A group of our making, and a command that enters it before it becomes the next command."""
+    parent = our_group()
+    if not parent or not os.access(parent, os.W_OK):
+        pytest.skip("no v1 memory hierarchy that this user may write")
+    group = parent / f"comfydd-test-{name}-{os.getpid()}"
+    group.mkdir()
+    try:
+        if limit:
+            (group / "memory.limit_in_bytes").write_text(str(limit))
+        yield group, ["sh", "-c", f'echo $$ >{group}/cgroup.procs && exec "$@"', "sh"]
+    finally:
+        wait_for("the group to be empty", 20, lambda: not (group / "cgroup.procs").read_text())
+        group.rmdir()
+
+
+def groups_below(group):
+    return [entry.name for entry in group.iterdir() if entry.is_dir()]
+
+
+def test_a_real_memory_kill_at_our_limit():
+    with v1_group("limit") as (group, enter):
+        done = run("--memory-limit=64M", "--restart=never", *hog(200), before=enter)
+        assert groups_below(group) == []
+    assert done.returncode == 137 and done.stdout == ""
+    assert "was killed for memory: it reached its limit of 0.06 GiB" in done.stderr
+
+
+def test_the_limit_holds_for_all_descendants_together():
+    """Four of 40 MiB each, none of which is too large."""
+    script = f"for i in 1 2 3 4; do {sys.executable} -c '{HOG}' 40 & done; wait"
+    with v1_group("together") as (group, enter):
+        done = run(
+            "--memory-limit=100M",
+            "--",
+            "sh",
+            "-c",
+            script.replace("print", "__import__('time').sleep(2);print"),
+            before=enter,
+        )
+        assert groups_below(group) == []
+    assert len(done.stdout.splitlines()) < 4
+
+
+def test_a_memory_kill_by_the_container():
+    with v1_group("container", 64 * MiB) as (_, enter):
+        done = run("--memory-limit=1G", "--restart=never", *hog(200), before=enter)
+    assert done.returncode == 137
+    assert "by the machine or the container, below its own limit of 1.00 GiB" in done.stderr
+
+
+def test_a_memory_kill_by_the_container_without_a_limit_of_ours():
+    with v1_group("bare", 64 * MiB) as (_, enter):
+        done = run(
+            "--memory-limit=none",
+            "--restart=never",
+            "--",
+            "sh",
+            "-c",
+            f'{sys.executable} -c "{HOG}" 200; exit $?',
+            before=enter,
+        )
+    assert done.returncode == 137
+    assert "was killed for memory by the machine or the container" in done.stderr
+
+
+def test_it_is_started_again_after_a_memory_kill(tmp_path):
+    script = f'test -e {tmp_path}/been && exit 0; touch {tmp_path}/been; exec {sys.executable} -c "{HOG}" 200'
+    with v1_group("again") as (group, enter):
+        done = run("--memory-limit=64M", "--", "sh", "-c", script, before=enter)
+        assert groups_below(group) == []
+    assert done.returncode == 0
+    assert "killed for memory" in done.stderr and "starting it again in 1 s" in done.stderr
+
+
+def test_the_limit_is_the_one_asked_for_and_nearness_is_told_once(tmp_path):
+    with v1_group("near") as (group, _):
+        with Launched(tmp_path / "log", "--memory-limit=100M", *hog(88, HOG_AND_WAIT)) as launched:
+            launched.wait_to_say("are in use")
+            (name,) = [n for n in groups_below(group.parent) if n == f"comfydd-{launched.child.pid}"]
+            assert (group.parent / name / "memory.limit_in_bytes").read_text() == f"{100 * MiB}\n"
+        assert launched.text().count("are in use") == 1
+        assert not (group.parent / name).exists()
+
+
+# ---- RLIMIT_DATA ----
+
+
+def read_only_groups():
+    """A command that makes control groups read-only for the next one, as containers have them."""
+    mounts = pathlib.Path("/proc/mounts").read_text().splitlines()
+    groups = [line.split()[1] for line in mounts if line.split()[2] in ("cgroup", "cgroup2")]
+    remounts = "".join(f"mount -o remount,bind,ro {path} && " for path in groups)
+    words = ["unshare", "--mount", "sh", "-c", f'{remounts}exec "$@"', "sh"]
+    if subprocess.run([*words, "true"], capture_output=True, timeout=30).returncode:
+        pytest.skip("this user may not remount control groups")
+    return words
+
+
+def test_without_a_group_allocations_fail_at_the_limit():
+    done = run("--memory-limit=200M", "--restart=never", *hog(400), before=read_only_groups())
+    assert done.returncode == 1
+    assert "MemoryError" in done.stderr
+    assert "RLIMIT_DATA is set" in done.stderr and "its files cannot be written" in done.stderr
+    assert "probably out of memory" in done.stderr
+
+
+def test_without_a_group_it_is_started_again_too(tmp_path):
+    script = f'test -e {tmp_path}/been && exit 0; touch {tmp_path}/been; exec {sys.executable} -c "{HOG}" 400'
+    done = run("--memory-limit=200M", "--", "sh", "-c", script, before=read_only_groups())
+    assert done.returncode == 0 and "starting it again in 1 s" in done.stderr
+
+
+def test_without_a_group_a_failure_far_from_the_limit_is_one():
+    done = run(
+        "--memory-limit=2G", "--", sys.executable, "-c", "raise MemoryError", before=read_only_groups()
+    )
+    assert done.returncode == 1 and "ended with exit code 1" in done.stderr
+
+
+def test_address_space_is_free():
+    """CUDA reserves hundreds of GiB at its start, without access; torch maps model files privately."""
+    reserve = (
+        "import ctypes; libc = ctypes.CDLL(None); libc.mmap.restype = ctypes.c_void_p;"
+        f"p = libc.mmap(None, ctypes.c_size_t(1 << 40), 0, {mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} | 0x4000, -1, 0);"
+        "print('reserved' if p not in (None, 2**64 - 1) else 'refused')"
+    )
+    done = run("--memory-limit=200M", "--", sys.executable, "-c", reserve, before=read_only_groups())
+    assert (done.returncode, done.stdout) == (0, "reserved\n")
+
+
+def test_none_is_none():
+    limits = "grep -E 'Max (data|address)' /proc/self/limits; grep memory /proc/self/cgroup"
+    plain = subprocess.run(["sh", "-c", limits], capture_output=True, text=True, timeout=30)
+    done = run("--memory-limit=none", "--", "sh", "-c", limits)
+    assert done.stdout == plain.stdout
+    assert "no memory limit" in done.stderr

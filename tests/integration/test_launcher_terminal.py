@@ -1,0 +1,125 @@
+"""comfydd run at a terminal: the command has it, and takes part in job control."""
+
+import os
+import pty
+import re
+import sys
+
+import pytest
+
+from rig.launcher import COMFYDD
+from rig.process import wait_for
+
+pytestmark = pytest.mark.timeout(60)
+
+# What an interactive shell does: the command is a group of its own in the foreground; when it stops it is continued.
+SHELL = """
+import os, signal, sys
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+pid = os.fork()
+if pid == 0:
+    os.setpgid(0, 0)
+    os.tcsetpgrp(0, os.getpid())
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    os.execv(sys.argv[1], sys.argv[1:])
+while True:
+    status = os.waitpid(pid, os.WUNTRACED)[1]
+    os.tcsetpgrp(0, os.getpid())
+    if not os.WIFSTOPPED(status):
+        print("ended", os.waitstatus_to_exitcode(status), flush=True)
+        sys.exit()
+    print("stopped", flush=True)
+    sys.stdin.readline()
+    os.tcsetpgrp(0, pid)
+    os.killpg(pid, signal.SIGCONT)
+"""
+
+PROGRAM = """
+import os, signal, sys
+def heard(number, frame):
+    print("heard", number, flush=True)
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGWINCH, signal.SIGCONT):
+    signal.signal(number, heard)
+print("terminal", os.isatty(0) and os.isatty(2), os.tcgetpgrp(0) == os.getpgrp(), flush=True)
+for line in sys.stdin:
+    print("line", line, end="", flush=True)
+    if line == "end\\n":
+        sys.exit(7)
+"""
+
+
+class Terminal:
+    """A terminal with the shell above on it, which runs a command."""
+
+    def __init__(self, *words):
+        self.text = ""
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execv(sys.executable, [sys.executable, "-c", SHELL, *map(str, words)])
+        os.set_blocking(self.fd, False)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        os.close(self.fd)  # hangs up: whoever is left gets a SIGHUP
+        os.waitpid(self.pid, 0)
+
+    def type(self, keys):
+        os.write(self.fd, keys)
+
+    def read_until(self, pattern):
+        """Waits until it stands there after what was read before."""
+
+        def there():
+            try:
+                self.text += os.read(self.fd, 4096).decode().replace("\r", "")
+            except OSError:  # nothing now, or no more
+                pass
+            return re.search(pattern, self.text)
+
+        match = wait_for(f"{pattern!r} on the terminal", 20, there)
+        seen, self.text = self.text[: match.end()], self.text[match.end() :]
+        return seen
+
+
+def test_a_command_at_a_terminal():
+    with Terminal(COMFYDD, "run", "--", sys.executable, "-c", PROGRAM) as terminal:
+        terminal.read_until("terminal True True\n")
+        terminal.type(b"hello\n")
+        terminal.read_until("line hello\n")
+        # Each key gives one signal: the terminal's to the whole group, and none of ours besides.
+        terminal.type(b"\x03")
+        terminal.read_until("heard 2\n")
+        terminal.type(b"\x1c")
+        seen = terminal.read_until("heard 3\n")
+        assert "heard 2" not in seen
+        # Ctrl-Z gives the shell its terminal back, fg goes on.
+        terminal.type(b"\x1a")
+        seen = terminal.read_until("stopped\n")
+        assert "heard" not in seen
+        terminal.type(b"fg\n")
+        terminal.read_until("heard 18\n")
+        terminal.type(b"end\n")
+        seen = terminal.read_until(r"ended \d+\n")
+        assert "line end\n" in seen and seen.endswith("ended 7\n")
+
+
+def test_ctrl_c_twice_kills_after_the_grace_period():
+    with Terminal(COMFYDD, "run", "--grace=0.2", "--", sys.executable, "-c", PROGRAM) as terminal:
+        terminal.read_until("terminal True True\n")
+        terminal.type(b"\x03")
+        terminal.read_until("heard 2\n")
+        terminal.type(b"\x03")
+        assert "killed when it had not stopped in time" in terminal.read_until("ended 137\n")
+
+
+def test_a_hangup_ends_it_and_is_no_failure(tmp_path):
+    with Terminal(
+        COMFYDD, "run", "--restart=failure", "--", "sh", "-c", f"echo $PPID >{tmp_path}/pid; sleep 60"
+    ) as terminal:
+        pid = wait_for(
+            "the command", 20, lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text()
+        )
+        terminal.read_until("running sh")
+    wait_for("comfydd to end", 20, lambda: not os.path.exists(f"/proc/{pid.strip()}"))

@@ -1,0 +1,60 @@
+"""`comfydd run`: to its end, or as a process to talk to."""
+
+import os
+import subprocess
+
+from rig.comfyui import REPOSITORY
+from rig.process import Process, environment_without_datadog, wait_for
+from rig.stand_in import StandIn
+
+COMFYDD = REPOSITORY / "build" / "comfydd"
+
+
+def run(*words, seconds=60, before=(), cwd=None, **variables):
+    """Runs `comfydd run WORDS` and returns what came of it; `before` stands before comfydd on the command line."""
+    return subprocess.run(
+        [os.fspath(word) for word in (*before, COMFYDD, "run", *words)],
+        env={**environment_without_datadog(), **variables},
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )
+
+
+class Launched(Process):
+    """A `comfydd run` that goes on. Use as a context manager."""
+
+    def __init__(self, log, *words, **variables):
+        env = {**environment_without_datadog(), **variables}
+        super().__init__("comfydd run", [COMFYDD, "run", *words], log, env=env)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        """Without a grace period the second signal kills the command, and comfydd with it."""
+        self.stop()
+
+    def text(self):
+        return self.log.read_text()
+
+    def wait_to_say(self, text, seconds=20):
+        def said():
+            found = text in self.text()
+            if not found:
+                self.must_run()
+            return found
+
+        wait_for(f"{text!r} from the command", seconds, said)
+
+    def wait(self, seconds=30):
+        return self.child.wait(seconds)
+
+
+class LaunchedStandIn(StandIn):
+    """The stand-in for ComfyUI under `comfydd run`."""
+
+    def command(self, folder):
+        return [COMFYDD, "run", "--", *super().command(folder)]
