@@ -148,4 +148,12 @@ size_t flight_view_each(const struct flight_view *view,
                                      struct flight_found found),
                         void *context);
 
+/* Calls `each` for every finished span since *position (0: since the beginning; otherwise what an earlier call for the same
+ * memory left there), delivered or not. For who watches a living process, whose spans may be delivered, and their space be
+ * used again, between two looks: a look every second sees all unless half a ring of records came in between. */
+size_t flight_view_history(const struct flight_view *view, uint64_t *position,
+                           void (*each)(void *context, const struct flight_span *span, const void *tags,
+                                        struct flight_found found),
+                           void *context);
+
 #endif

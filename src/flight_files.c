@@ -271,3 +271,38 @@ int flight_files_claim(const char *folder, const struct process_identity *me, ch
     errno = saved_errno;
     return found;
 }
+
+/* A descriptor of the file, if its process has that supervisor; else -1. */
+static int open_supervised(int folder, const char *name, const struct process_identity *supervisor) {
+    struct file_name parsed;
+    struct flight_header header;
+    struct stat status;
+    if (!parse_name(name, &parsed) || parsed.uid != geteuid()) return -1;
+    int fd = open_at(folder, name, O_RDONLY);
+    if (fd < 0) return -1;
+    if (fstat(fd, &status) == 0 && is_ours(&status) && read_header(fd, &header)) {
+        struct process_identity named = {header.supervisor_pid, header.supervisor_start_ticks};
+        if (process_is(&named, supervisor)) return fd;
+    }
+    close(fd);
+    return -1;
+}
+
+int flight_files_supervised(const char *folder, const struct process_identity *supervisor,
+                            void (*each)(void *context, int fd), void *context) {
+    int saved_errno = errno, error = 0;
+    int at = open_folder(folder);
+    DIR *list = at >= 0 ? fdopendir(at) : NULL;
+    if (!list) {
+        error = -errno;
+        if (at >= 0) close(at);
+    }
+    struct dirent *entry;
+    for (unsigned seen = 0; list && seen < MOST_SEEN && (entry = readdir(list)); seen++) {
+        int fd = open_supervised(at, entry->d_name, supervisor);
+        if (fd >= 0) each(context, fd);
+    }
+    if (list) closedir(list);
+    errno = saved_errno;
+    return error;
+}

@@ -32,4 +32,10 @@ void flight_files_remove(void);
  * removed on the way. */
 int flight_files_claim(const char *folder, const struct process_identity *me, char *path, size_t room);
 
+/* Calls `each` with a descriptor for reading, the callee's to close, of every file whose process, dead or alive, has this
+ * supervisor. 0, or -errno when the folder cannot be read. Not while the caller has claimed one of them: to close another
+ * descriptor of the same file would end the lock. */
+int flight_files_supervised(const char *folder, const struct process_identity *supervisor,
+                            void (*each)(void *context, int fd), void *context);
+
 #endif

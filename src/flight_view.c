@@ -100,6 +100,7 @@ struct reading {
     void (*each)(void *context, const struct flight_span *span, const void *tags, struct flight_found found);
     void *context;
     struct buf copy; /* of the record or slot at hand */
+    bool sent_too;
     size_t passed;
 };
 
@@ -126,20 +127,23 @@ static void *take_copy(struct reading *reading, const unsigned char *from, size_
     return copy;
 }
 
-static void read_ring(struct reading *reading) {
+/* Passes records from a position on, up to the head or to a damaged one. */
+static void read_ring(struct reading *reading, uint64_t from) {
     const struct flight_header *header = &reading->view->header;
     const unsigned char *ring = reading->view->memory + header->ring_offset;
     struct {
         uint32_t size, state; /* the beginning of a struct flight_record */
     } start;
-    for (uint64_t at = header->ring_tail; at < header->ring_head; at += start.size) {
+    for (uint64_t at = from; at < header->ring_head; at += start.size) {
         uint64_t place = at & (header->ring_size - 1);
         copy_foreign(&start, ring + place, sizeof start);
         if (start.size < sizeof start || start.size % 8 || start.size > header->ring_head - at ||
             start.size > header->ring_size - place)
             return;
-        if (start.state == FLIGHT_RECORD_PADDING || start.state == FLIGHT_RECORD_SENT) continue;
-        if (start.state != FLIGHT_RECORD_WANTED || start.size < sizeof(struct flight_record)) return;
+        bool sent = start.state == FLIGHT_RECORD_SENT;
+        if (start.state == FLIGHT_RECORD_PADDING || (sent && !reading->sent_too)) continue;
+        if (!sent && start.state != FLIGHT_RECORD_WANTED) return;
+        if (start.size < sizeof(struct flight_record)) return;
         struct flight_record *record = take_copy(reading, ring + place, start.size);
         if (!record || record->span.tags_size != start.size - sizeof *record || !plausible(&record->span))
             return;
@@ -170,9 +174,23 @@ size_t flight_view_each(const struct flight_view *view,
                         void *context) {
     const struct flight_header *header = &view->header;
     struct reading reading = {.view = view, .each = each, .context = context};
-    read_ring(&reading);
+    read_ring(&reading, header->ring_tail);
     for (uint64_t i = 0; i < header->slot_count; i++)
         read_slot(&reading, header->slots_offset + i * header->slot_size);
+    buf_finish(&reading.copy);
+    return reading.passed;
+}
+
+size_t flight_view_history(const struct flight_view *view, uint64_t *position,
+                           void (*each)(void *context, const struct flight_span *span, const void *tags,
+                                        struct flight_found found),
+                           void *context) {
+    const struct flight_header *header = &view->header;
+    struct reading reading = {.view = view, .each = each, .context = context, .sent_too = true};
+    /* Writers overwrite what is before the tail, and may be at it now: half a ring is far more than a record takes. */
+    bool lost = *position < header->ring_tail && header->ring_head - *position > header->ring_size / 2;
+    read_ring(&reading, lost || *position > header->ring_head ? header->ring_tail : *position);
+    *position = header->ring_head;
     buf_finish(&reading.copy);
     return reading.passed;
 }
