@@ -189,7 +189,9 @@ size_t flight_view_history(const struct flight_view *view, uint64_t *position,
     struct reading reading = {.view = view, .each = each, .context = context, .sent_too = true};
     /* Writers overwrite what is before the tail, and may be at it now: half a ring is far more than a record takes. */
     bool lost = *position < header->ring_tail && header->ring_head - *position > header->ring_size / 2;
-    read_ring(&reading, lost || *position > header->ring_head ? header->ring_tail : *position);
+    bool possible =
+        *position <= header->ring_head && *position % 8 == 0; /* it was the head that a stranger told us */
+    read_ring(&reading, possible && !lost ? *position : header->ring_tail);
     *position = header->ring_head;
     buf_finish(&reading.copy);
     return reading.passed;

@@ -57,6 +57,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         struct seen seen = {.view = &view};
         check_entries(&view, view.identity, view.identity_size);
         PROMISED(flight_view_each(&view, check_span, &seen) == seen.passed);
+        uint64_t position = view.header.reserved[0]; /* any */
+        size_t before = seen.passed;
+        size_t found = flight_view_history(&view, &position, check_span, &seen);
+        PROMISED(found == seen.passed - before && position == view.header.ring_head);
         flight_view_close(&view);
     }
     free(memory);
