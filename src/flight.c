@@ -192,9 +192,12 @@ void flight_destroy(struct flight *flight) {
     errno = saved_errno;
 }
 
-void flight_note_life(struct flight *flight, uint64_t wall_ns, const struct flight_figures *figures) {
+void flight_note_life(struct flight *flight, uint64_t wall_ns) {
+    __atomic_store_n(&flight->header->alive_ns, wall_ns, __ATOMIC_RELAXED);
+}
+
+void flight_note_figures(struct flight *flight, const struct flight_figures *figures) {
     struct flight_header *header = flight->header;
-    __atomic_store_n(&header->alive_ns, wall_ns, __ATOMIC_RELAXED);
     __atomic_store_n(&header->rss_bytes, figures->rss_bytes, __ATOMIC_RELAXED);
     __atomic_store_n(&header->ram_available_bytes, figures->ram_available_bytes, __ATOMIC_RELAXED);
     __atomic_store_n(&header->vram_allocated_bytes, figures->vram_allocated_bytes, __ATOMIC_RELAXED);

@@ -107,8 +107,9 @@ struct flight_figures {
     uint64_t vram_allocated_bytes, vram_peak_bytes; /* the peak is that of the running workflow */
 };
 
-/* A sign of life, for who reads the memory after a kill. Any thread. */
-void flight_note_life(struct flight *flight, uint64_t wall_ns, const struct flight_figures *figures);
+/* For who reads the memory after a kill: a sign of life, and the figures of now. Any thread. */
+void flight_note_life(struct flight *flight, uint64_t wall_ns);
+void flight_note_figures(struct flight *flight, const struct flight_figures *figures);
 
 /* The process ends in an orderly way. */
 void flight_set_clean_exit(struct flight *flight);

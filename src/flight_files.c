@@ -172,12 +172,18 @@ int flight_files_create(const char *folder, size_t size) {
     return result;
 }
 
-void flight_files_remove(void) {
+bool flight_files_has_own(void) {
     struct stat status;
     int saved_errno = errno;
-    if (own.pid == getpid() && lstat(own.path, &status) == 0 && status.st_dev == own.device &&
-        status.st_ino == own.inode)
-        unlink(own.path);
+    bool has = own.pid == getpid() && lstat(own.path, &status) == 0 && status.st_dev == own.device &&
+               status.st_ino == own.inode;
+    errno = saved_errno;
+    return has;
+}
+
+void flight_files_remove(void) {
+    int saved_errno = errno;
+    if (flight_files_has_own()) unlink(own.path);
     errno = saved_errno;
 }
 

@@ -15,6 +15,7 @@
 
 #include "base/process.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Creates this process's file with `size` bytes, all of them reserved, and locks it: a descriptor to map, which stays open
@@ -24,6 +25,9 @@ int flight_files_create(const char *folder, size_t size);
 
 /* Removes this process's file, if it has one; the mapping stays. Not what a parent has created. */
 void flight_files_remove(void);
+
+/* Whether it has one. */
+bool flight_files_has_own(void);
 
 /* The next orphan: a file of this user whose process is dead, and whose supervisor, if it has one, is `me` or dead. A
  * process that has become another program (execv) is dead to the new one. Claims it: a descriptor, and its path; -ENOENT

@@ -65,7 +65,7 @@ EXPORT int open64(const char *path, int flags, ...) {
 
 EXPORT int execve(const char *path, char *const arguments[], char *const environment[]);
 EXPORT int execve(const char *path, char *const arguments[], char *const environment[]) {
-    preload_before_end();
+    preload_before_exec();
     if (RESOLVED(real_execve)) return real_execve(path, arguments, environment);
     errno = ENOSYS;
     return -1;
@@ -74,7 +74,7 @@ EXPORT int execve(const char *path, char *const arguments[], char *const environ
 /* A function of its own: libc's execv does not come back through the exported execve. */
 EXPORT int execv(const char *path, char *const arguments[]);
 EXPORT int execv(const char *path, char *const arguments[]) {
-    preload_before_end();
+    preload_before_exec();
     if (RESOLVED(real_execv)) return real_execv(path, arguments);
     errno = ENOSYS;
     return -1;
@@ -82,7 +82,7 @@ EXPORT int execv(const char *path, char *const arguments[]) {
 
 EXPORT void _exit(int status);
 EXPORT void _exit(int status) {
-    preload_before_end();
+    preload_before_exit();
     if (RESOLVED(real_exit)) real_exit(status);
     for (;;)
         syscall(SYS_exit_group, status);

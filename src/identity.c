@@ -1,12 +1,15 @@
 #include "identity.h"
 
 #include "base/buf.h"
+#include "base/log.h"
+#include "base/process.h"
 #include "config.h"
 #include "flight.h"
 #include "python/shim_abi.h"
 #include "trace/tags.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -35,7 +38,7 @@ static void user_tag(void *context, const char *name, const char *value) {
     text(context, TAG_USER_TAG, pair);
 }
 
-void *identity_create(const struct config *config, size_t *size) {
+static void *make_entries(const struct config *config, size_t *size) {
     struct buf out = {0};
     text(&out, TAG_SERVICE, config->service);
     text(&out, TAG_ENV, config->env);
@@ -53,4 +56,16 @@ void *identity_create(const struct config *config, size_t *size) {
     if (out.failed) buf_finish(&out);
     *size = out.size;
     return out.data;
+}
+
+struct flight *identity_create_flight(const struct config *config) {
+    struct process_identity supervisor = {0};
+    if (config->supervisor && !process_parse(config->supervisor, &supervisor))
+        log_line("COMFYDD_SUPERVISOR=%s is no PID.START and does not count", config->supervisor);
+    size_t size;
+    void *entries = make_entries(config, &size);
+    struct flight *flight =
+        entries ? flight_create_in(config->flight_folder, &supervisor, entries, size) : NULL;
+    free(entries);
+    return flight;
 }

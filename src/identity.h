@@ -1,13 +1,12 @@
-/* identity: what all spans of this process have in common, as flight tag entries. */
+/* identity: the flight memory of this process, with what all its spans have in common. */
 #ifndef COMFYDD_IDENTITY_H
 #define COMFYDD_IDENTITY_H
 
-#include <stddef.h>
-
 struct config;
+struct flight;
 
-/* Entries for service, env, version, component, language, runtime id, process id, host name and the tags of DD_TAGS; owned
- * by the caller (free), NULL without memory. */
-void *identity_create(const struct config *config, size_t *size);
+/* With entries for service, env, version, component, language, runtime id, process id, host name and the tags of DD_TAGS, in
+ * a file of the configured folder where that can be had. NULL without memory. */
+struct flight *identity_create_flight(const struct config *config);
 
 #endif

@@ -4,10 +4,12 @@
 
 #include "base/log.h"
 #include "comfy/executor.h"
+#include "comfy/memory.h"
 #include "config.h"
 #include "cuda/hooks.h"
 #include "export/exporter.h"
 #include "flight.h"
+#include "flight_files.h"
 #include "gate.h"
 #include "hooks_libc.h"
 #include "host/meminfo.h"
@@ -40,23 +42,36 @@ void *__dso_handle = &__dso_handle;
 
 /* ---- exit and exec ---- */
 
+/* The file goes when nothing is left in it; else whoever comes next sends it (flight_files). */
+static void remove_delivered(void) {
+    struct flight_counts spans = flight_counts(flight);
+    if (spans.sent + spans.dropped == spans.recorded && !flight_slots_taken(flight)) flight_files_remove();
+}
+
 static void stop(void) {
     if (owner != getpid()) return; /* nothing started here, or a fork's child that traced nothing */
     executor_shutdown();           /* before the flush: it finishes spans */
     exporter_stop(FLUSH_MS);
     span_disconnect();
     flight_set_clean_exit(flight); /* the mapping itself stays: threads may still be about */
+    remove_delivered();
     struct flight_counts spans = flight_counts(flight);
     if (spans.sent < spans.recorded)
-        log_line("%llu of %llu spans did not reach the Datadog agent",
-                 (unsigned long long)(spans.recorded - spans.sent), (unsigned long long)spans.recorded);
+        log_line("%llu of %llu spans did not reach the Datadog agent%s",
+                 (unsigned long long)(spans.recorded - spans.sent), (unsigned long long)spans.recorded,
+                 flight_files_has_own() ? "; those not dropped are kept for the next start" : "");
 }
 
-void preload_before_end(void) {
+void preload_before_exec(void) {
     if (owner == 0 || owner != getpid()) return; /* getpid: a vfork child shares our memory */
     int saved_errno = errno;
     exporter_flush(FLUSH_MS);
     errno = saved_errno;
+}
+
+void preload_before_exit(void) {
+    preload_before_exec();
+    if (owner != 0 && owner == getpid()) remove_delivered();
 }
 
 /* ---- fork ---- */
@@ -100,17 +115,16 @@ static void start_tracing(void) {
     }
     ids_reseed();
     sampler_init(config());
-    size_t size;
-    void *identity = identity_create(config(), &size);
-    flight = identity ? flight_create(identity, size) : NULL;
-    free(identity);
+    flight = identity_create_flight(config());
     if (!flight) {
         log_line("no shared memory for spans; workflows are not traced");
         return;
     }
+    exporter_on_beat(memory_beat);
     int error = exporter_start(flight, config());
     if (error) {
         log_line("the sending thread cannot be started (error %d); workflows are not traced", -error);
+        flight_files_remove();
         flight_destroy(flight);
         flight = NULL;
         return;

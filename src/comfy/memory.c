@@ -1,5 +1,6 @@
 #include "comfy/memory.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "comfy/allocations.h"
 #include "comfy/failure.h"
@@ -9,6 +10,7 @@
 #include "cuda/oom.h"
 #include "cuda/owners.h"
 #include "cuda/usage.h"
+#include "flight.h"
 #include "host/meminfo.h"
 #include "python/frames.h"
 #include "trace/span.h"
@@ -56,6 +58,35 @@ static void difference(struct span *span, enum tag key, uint64_t after, uint64_t
     span_number(span, key, (double)(int64_t)(after - before));
 }
 
+/* ---- for who comes after a kill ---- */
+
+/* The most that was seen allocated since a workflow last began. */
+static uint64_t last_peak;
+
+static struct flight_figures figures_of(const struct meminfo *host) {
+    struct flight_figures figures = {host->rss_bytes, host->available_bytes, 0, 0};
+    if (!gpu_in_use()) return figures;
+    figures.vram_allocated_bytes = usage_now().allocated;
+    uint64_t peak = __atomic_load_n(&last_peak, __ATOMIC_RELAXED);
+    figures.vram_peak_bytes = peak > figures.vram_allocated_bytes ? peak : figures.vram_allocated_bytes;
+    return figures;
+}
+
+static void note_figures(const struct memory *memory, const struct meminfo *host) {
+    if (memory && memory->workflow && memory->workflow->window.peak > last_peak)
+        __atomic_store_n(&last_peak, memory->workflow->window.peak, __ATOMIC_RELAXED);
+    struct flight_figures figures = figures_of(host);
+    span_note_figures(&figures);
+}
+
+void memory_beat(struct flight *flight) {
+    struct meminfo host = meminfo_sample(clock_mono_ns());
+    struct flight_figures figures = figures_of(&host);
+    /* Two threads may both have seen a higher one: then one of them is noted. */
+    __atomic_store_n(&last_peak, figures.vram_peak_bytes, __ATOMIC_RELAXED);
+    flight_note_figures(flight, &figures);
+}
+
 /* ---- opening ---- */
 
 static struct memory *memory_open(struct memory *workflow, const char *id, const char *class_type) {
@@ -80,6 +111,7 @@ struct memory *memory_open_workflow(const char *prompt_id, bool pytorch, struct 
     struct memory *memory = memory_open(NULL, prompt_id, "");
     if (!memory) return NULL;
     memory->pytorch = pytorch;
+    __atomic_store_n(&last_peak, 0, __ATOMIC_RELAXED);
     if (pytorch && gpu_in_use())
         pytorch_figures(span, TAG_PYTORCH_ALLOCATED_BEFORE, TAG_PYTORCH_RESERVED_BEFORE,
                         TAG_PYTORCH_OOMS_BEFORE);
@@ -90,6 +122,7 @@ static void node_before(struct memory *memory, struct span *span, uint64_t mono_
     if (!span) return;
     struct meminfo host = meminfo_sample(mono_ns);
     if (host.available_bytes) bytes(span, TAG_RAM_AVAILABLE_BEFORE, host.available_bytes);
+    note_figures(memory, &host);
     if (!memory || !gpu_in_use()) return;
     struct usage now = usage_now();
     bytes(span, TAG_VRAM_ALLOCATED_BEFORE, memory->window.before);
@@ -126,6 +159,7 @@ static void node_after(struct memory *memory, struct span *span, uint64_t mono_n
     struct meminfo host = meminfo_sample(mono_ns);
     if (host.available_bytes) bytes(span, TAG_RAM_AVAILABLE_AFTER, host.available_bytes);
     if (host.rss_bytes) bytes(span, TAG_RSS_AFTER, host.rss_bytes);
+    note_figures(memory, &host);
     if (!memory || !gpu_in_use()) return;
     struct usage now = usage_now();
     struct owner_counts counts = owners_counts(memory->owner);

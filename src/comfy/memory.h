@@ -16,6 +16,7 @@ void memory_start(void);
 struct memory; /* of one node or workflow, from its beginning to its end */
 struct span;
 struct failure;
+struct flight;
 
 /* A workflow begins. `pytorch`: PyTorch's figures too. */
 struct memory *memory_open_workflow(const char *prompt_id, bool pytorch, struct span *span);
@@ -34,6 +35,10 @@ void memory_enter(const struct memory *memory);
 void memory_close_node(struct memory *memory, const struct failure *failure, struct span *span,
                        uint64_t mono_ns);
 void memory_close_workflow(struct memory *memory, struct span *span);
+
+/* Notes the figures of now in the flight memory, for who reads it after a kill. Any thread, without the GIL; suits
+ * exporter_on_beat. */
+void memory_beat(struct flight *flight);
 
 /* It leaves no span. Frees. */
 void memory_discard(struct memory *memory);

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/futex.h"
 #include "config.h"
+#include "export/orphans.h"
 #include "export/sender.h"
 #include "flight.h"
 
@@ -15,8 +16,10 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#define STACK_SIZE (256u << 10) /* bytes */
-#define HALF_FULL  0.5
+#define STACK_SIZE    (256u << 10) /* bytes */
+#define HALF_FULL     0.5
+#define BEAT          UINT64_C(1000000000)  /* ns between two signs of life */
+#define ORPHANS_AGAIN UINT64_C(30000000000) /* ns between two attempts at what dead processes have left */
 
 enum request {
     REQUEST_SEND = 1,  /* a span was finished: see what is due when the flush interval is over */
@@ -34,6 +37,9 @@ static struct {
     struct flight *flight;             /* borrowed */
     const struct config *config;       /* borrowed */
     struct sender *sender;             /* owned by the thread */
+    void (*beat)(struct flight *flight);
+    uint64_t beat_at;    /* the thread's: clock_mono_ns of the next sign of life */
+    uint64_t orphans_at; /* of the next attempt; SENDER_NEVER: none are left */
 } control;
 
 /* ---- the thread ---- */
@@ -61,6 +67,23 @@ static uint64_t send_ns(uint32_t requests, uint64_t interval_end_ns) {
     return requests & REQUEST_SEND ? later(interval_end_ns, retry_ns) : SENDER_NEVER;
 }
 
+/* What dead processes have left. */
+static void send_orphans(void) {
+    bool done = orphans_send(control.config);
+    control.orphans_at = done ? SENDER_NEVER : clock_mono_ns() + ORPHANS_AGAIN;
+}
+
+/* While something is open: who finds it after a kill shall know until when the process was alive. */
+static uint64_t next_beat_ns(void) {
+    return flight_slots_taken(control.flight) ? control.beat_at : SENDER_NEVER;
+}
+
+static void give_sign_of_life(uint64_t now) {
+    flight_note_life(control.flight, clock_wall_ns());
+    if (control.beat) control.beat(control.flight);
+    control.beat_at = now + BEAT;
+}
+
 static void send_due(void) {
     /* First take note of the requests, then look into the ring: what comes later asks again. */
     __atomic_fetch_and(&control.requests, ~(uint32_t)(REQUEST_SEND | REQUEST_ROOM | REQUEST_FLUSH),
@@ -69,6 +92,13 @@ static void send_due(void) {
     enum sender_result result = sender_send(control.sender, flush != control.flush_done);
     if (result != SENDER_DONE) __atomic_fetch_or(&control.requests, REQUEST_SEND, __ATOMIC_SEQ_CST);
     if (result != SENDER_LATER) flush_is_done(flush, result == SENDER_DONE);
+    /* The agent is there. A flush may have somebody waiting for the end of this. */
+    if (result == SENDER_DONE && !flush_is_pending() && clock_mono_ns() >= control.orphans_at) send_orphans();
+}
+
+static uint64_t earliest(uint64_t a, uint64_t b, uint64_t c) {
+    uint64_t least = a < b ? a : b;
+    return least < c ? least : c;
 }
 
 static void *run(void *unused) {
@@ -76,11 +106,14 @@ static void *run(void *unused) {
     prctl(PR_SET_NAME, "comfydd-export");
     uint64_t interval_ns = (uint64_t)(control.config->flush_interval_s * 1e9), interval_end_ns = 0;
     uint32_t requests;
+    send_orphans();
     while (!((requests = __atomic_load_n(&control.requests, __ATOMIC_SEQ_CST)) & REQUEST_STOP)) {
         uint64_t now = clock_mono_ns();
         uint64_t send_at = send_ns(requests, interval_end_ns), tend_at = sender_tend_ns(control.sender);
-        uint64_t next = send_at < tend_at ? send_at : tend_at;
-        if (now < next) {
+        uint64_t beat_at = next_beat_ns(), next = earliest(send_at, tend_at, beat_at);
+        if (now >= beat_at) {
+            give_sign_of_life(now);
+        } else if (now < next) {
             futex_wait(&control.requests, requests, next == SENDER_NEVER ? FUTEX_FOREVER : next - now);
         } else if (now >= send_at) {
             send_due();
@@ -130,6 +163,10 @@ static bool wait_change(const uint32_t *word, uint32_t seen, uint64_t deadline_n
     return true;
 }
 
+void exporter_on_beat(void (*beat)(struct flight *flight)) {
+    control.beat = beat;
+}
+
 int exporter_start(struct flight *flight, const struct config *config) {
     if (__atomic_load_n(&control.running, __ATOMIC_ACQUIRE)) return -EBUSY;
     int saved_errno = errno;
@@ -139,6 +176,8 @@ int exporter_start(struct flight *flight, const struct config *config) {
         control.config = config;
         control.pid = getpid();
         control.requests = 0;
+        control.beat_at = clock_mono_ns() + BEAT;
+        control.orphans_at = 0;
         control.flush_done = control.flush_wanted;
         __atomic_store_n(&control.running, 1, __ATOMIC_RELEASE);
         sigset_t all, before;
@@ -156,8 +195,8 @@ int exporter_start(struct flight *flight, const struct config *config) {
     return error;
 }
 
-void exporter_wake(const struct flight_span *finished) {
-    (void)finished;
+void exporter_wake(const struct flight_span *span) {
+    (void)span;
     if (!__atomic_load_n(&control.running, __ATOMIC_ACQUIRE)) return;
     request(flight_fill(control.flight) >= HALF_FULL ? REQUEST_SEND | REQUEST_ROOM : REQUEST_SEND);
 }

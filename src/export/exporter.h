@@ -3,7 +3,8 @@
  * It reads the flight memory's ring, groups spans by trace, encodes a payload, posts it, and marks what the agent has
  * acknowledged. A trace is sent when its workflow span is there, when DD_TRACE_PARTIAL_FLUSH_MIN_SPANS of its spans
  * are waiting, when the ring is half full, or at a flush. Network errors, 408, 429 and 5xx are retried with back-off;
- * 413 splits; other refusals drop and count. Every signal is blocked in the thread; it never touches Python. */
+ * 413 splits; other refusals drop and count. Before anything else it sends what dead processes have left (orphans), and while
+ * spans are open it notes every second in the flight memory that the process lives. Every signal is blocked in the thread; it never touches Python. */
 #ifndef COMFYDD_EXPORTER_H
 #define COMFYDD_EXPORTER_H
 
@@ -20,9 +21,13 @@ struct flight;
  * not ended; -ENOMEM; or what pthread_create says. */
 int exporter_start(struct flight *flight, const struct config *config);
 
-/* A span was finished: the thread will look what is due, once per flush interval. Any thread; never waits. Suits
- * span_connect. */
-void exporter_wake(const struct flight_span *finished);
+/* Before exporter_start: the thread calls `beat` about once a second while spans are open, for figures that are to be known after
+ * a kill (flight_note_figures). */
+void exporter_on_beat(void (*beat)(struct flight *flight));
+
+/* A span was finished, or a workflow has begun: the thread will look what is due, once per flush interval. Any thread; never
+ * waits. Suits span_connect. */
+void exporter_wake(const struct flight_span *span);
 
 /* Asks for everything finished to be sent, and waits until that has been done or has failed, at most `timeout_ms`.
  * Returns whether nothing is left. Not from the exporter's thread. Safe in a process without exporter (true). */

@@ -18,9 +18,9 @@ struct span {
 /* Counted up by every connect and disconnect: a span of an earlier connection is dead, its slot may be unmapped. */
 static uint32_t connection;
 static struct flight *connected;
-static void (*wake_up)(const struct flight_span *finished);
+static void (*wake_up)(const struct flight_span *span);
 
-void span_connect(struct flight *flight, void (*wake)(const struct flight_span *finished)) {
+void span_connect(struct flight *flight, void (*wake)(const struct flight_span *span)) {
     __atomic_store_n(&wake_up, wake, __ATOMIC_RELAXED);
     __atomic_add_fetch(&connection, 1, __ATOMIC_RELAXED);
     __atomic_store_n(&connected, flight, __ATOMIC_RELEASE);
@@ -29,6 +29,11 @@ void span_connect(struct flight *flight, void (*wake)(const struct flight_span *
 void span_disconnect(void) {
     __atomic_store_n(&connected, NULL, __ATOMIC_RELAXED);
     __atomic_add_fetch(&connection, 1, __ATOMIC_RELEASE);
+}
+
+void span_note_figures(const struct flight_figures *figures) {
+    struct flight *flight = __atomic_load_n(&connected, __ATOMIC_ACQUIRE);
+    if (flight) flight_note_figures(flight, figures);
 }
 
 static bool alive(const struct span *span) {
@@ -54,6 +59,7 @@ struct span *span_start(enum flight_span_kind kind, const struct flight_trace *t
     span->data->start_ns = start_ns;
     span->data->kind = (uint16_t)kind;
     if (span->slot) __atomic_store_n(&span->slot->state, FLIGHT_SLOT_OPEN, __ATOMIC_RELEASE);
+    if (kind == FLIGHT_WORKFLOW) __atomic_load_n(&wake_up, __ATOMIC_RELAXED)(span->data);
     return span;
 }
 
@@ -139,7 +145,7 @@ static void free_span(struct span *span) {
 void span_finish(struct span *span, uint64_t end_ns) {
     if (alive(span)) {
         struct flight *flight = __atomic_load_n(&connected, __ATOMIC_ACQUIRE);
-        void (*wake)(const struct flight_span *finished) = __atomic_load_n(&wake_up, __ATOMIC_RELAXED);
+        void (*wake)(const struct flight_span *span) = __atomic_load_n(&wake_up, __ATOMIC_RELAXED);
         struct flight_span *data = span->data;
         __atomic_store_n(&data->end_ns, end_ns > data->start_ns ? end_ns : data->start_ns, __ATOMIC_RELAXED);
         const void *tags = span->slot ? span->slot + 1 : NULL;

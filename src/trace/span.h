@@ -18,15 +18,19 @@
 #include <stdint.h>
 
 struct flight;
+struct flight_figures;
 struct span;
 
-/* Makes `flight` (borrowed) the place where spans live, and `wake` the function called, on the finishing thread,
- * after each finished span (one dropped by a full ring too); it must not block. */
-void span_connect(struct flight *flight, void (*wake)(const struct flight_span *finished));
+/* Makes `flight` (borrowed) the place where spans live, and `wake` the function called, on the caller's thread, after
+ * each finished span (one dropped by a full ring too) and each workflow begun; it must not block. */
+void span_connect(struct flight *flight, void (*wake)(const struct flight_span *span));
 
 /* No more spans into that flight memory: it may go once no call is under way. Spans still open are dead, and never
  * touch it again; they are abandoned by the caller's own span_discard. */
 void span_disconnect(void);
+
+/* What is known of the process's memory now, for who reads the flight memory after a kill. */
+void span_note_figures(const struct flight_figures *figures);
 
 /* Opens a span. `start_ns` is wall-clock. The trace is copied. parent_id 0: a root. span_id 0: a fresh one. */
 struct span *span_start(enum flight_span_kind kind, const struct flight_trace *trace, uint64_t span_id,

@@ -9,6 +9,7 @@
 #include "config.h"
 #include "export/exporter.h"
 #include "flight.h"
+#include "flight_files.h"
 #include "identity.h"
 #include "trace/ids.h"
 #include "trace/sampler.h"
@@ -71,12 +72,9 @@ int main(int argc, char **argv) {
         return 2;
     }
     int waits = argc > 2 && !strcmp(argv[2], "--wait"), once = argc > 2 && !strcmp(argv[2], "--once");
-    size_t size;
     config_load(NULL);
     sampler_init(config());
-    void *identity = identity_create(config(), &size);
-    flight = flight_create(identity, size);
-    free(identity);
+    flight = identity_create_flight(config());
     if (!flight || exporter_start(flight, config())) return 1;
     span_connect(flight, exporter_wake);
 
@@ -91,5 +89,6 @@ int main(int argc, char **argv) {
            counts.sent, counts.dropped);
     span_disconnect();
     exporter_stop(1000);
+    flight_files_remove(); /* what is left has been told */
     return 0;
 }

@@ -29,6 +29,7 @@ int rig_setup(void **state) {
     rig->config.agent_url = rig->url;
     rig->config.agent_timeout_s = LOOPBACK_PATIENCE_MS / 1000.0;
     rig->config.flush_interval_s = 0.005;
+    rig->config.flight_folder = "/nonexistent"; /* nobody else's orphans */
     rig->log = tmpfile();
     rig->stderr_fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
     if (!rig->log || rig->stderr_fd < 0) return -1;
