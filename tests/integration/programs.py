@@ -14,6 +14,7 @@ def environment(**variables):
     """That of a user who has set `variables` and nothing else that counts here."""
     set_aside = ("DD_", "OTEL_", "COMFYDD_", "LD_", "PYTHON")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(set_aside)}
+    kept["COMFYDD_FLIGHT_FOLDER"] = os.environ["COMFYDD_FLIGHT_FOLDER"]  # of the test: tests/conftest.py
     return {**kept, "PYTHONDONTWRITEBYTECODE": "1", **{name: os.fspath(v) for name, v in variables.items()}}
 
 

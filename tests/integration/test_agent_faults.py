@@ -3,13 +3,14 @@ is counted as dropped. The strict agent checks every payload that it accepts."""
 
 import functools
 import json
-import os
 import pathlib
 import subprocess
 import time
 
 import pytest
 from strict_agent_process import StrictAgent
+
+from rig.process import environment_without_datadog
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 DRIVER = "build/release/tests/integration/span_driver"
@@ -29,10 +30,9 @@ class Outcome:
     """What the driver counted and said."""
 
     def __init__(self, nodes, url, *options, **variables):
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("DD_", "COMFYDD_"))}
         done = subprocess.run(
             [driver(), str(nodes), *options],
-            env={**kept, "DD_TRACE_AGENT_URL": url, **variables},
+            env={**environment_without_datadog(), "DD_TRACE_AGENT_URL": url, **variables},
             capture_output=True,
             text=True,
             timeout=200,

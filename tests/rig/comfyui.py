@@ -90,6 +90,7 @@ class ComfyUI:
         folder.mkdir()
         env = {
             **environment_without_datadog(),
+            "COMFYDD_FLIGHT_FOLDER": os.fspath(folder),  # orphans are adopted where a test wants that
             "PYTHONUNBUFFERED": "1",
             **app.environment,
             **(environment or {}),

@@ -46,8 +46,12 @@ def http(url, body=None, seconds=30):
 
 
 def environment_without_datadog():
-    """Ours, less what steers a Datadog tracer or agent."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("DD_", "COMFYDD_"))}
+    """Ours, less what steers a Datadog tracer or agent; but for the folder that tests/conftest.py has set."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("DD_", "COMFYDD_")) or name == "COMFYDD_FLIGHT_FOLDER"
+    }
 
 
 def wait_for(what, seconds, probe):

@@ -1,0 +1,58 @@
+"""Runs workflows of a stand-in, in a generation's folder, until it is killed, or does what its argument says.
+
+usage: killed_program.py DIARY [once | exec | sleep SECONDS | fork]
+
+DIARY gets a line "begin PROMPT" before each workflow, "end PROMPT" after it. once: one workflow. exec: a node of the first
+workflow replaces the process by one that runs another workflow. sleep: a node takes so long. fork: as sleep, in the presence of
+a child that outlives the process, whose pid is the first line of the diary."""
+
+import os
+import sys
+import time
+
+from stand_in_program import application, main, nodes, shown
+
+DIARY, WHAT, *REST = (*sys.argv[1:], "")
+
+
+def note(*words):
+    with open(DIARY, "a") as diary:
+        diary.write(" ".join(map(str, words)) + "\n")
+
+
+def act(value, seconds):
+    if seconds == "exec":
+        os.execv(sys.executable, [sys.executable, sys.argv[0], DIARY, "once"])
+    time.sleep(float(seconds))
+    return (value,)
+
+
+nodes.NODE_CLASS_MAPPINGS["Act"] = type(
+    "Act", (nodes.Node,), {"INPUTS": {"value": {}, "seconds": {}}, "run": lambda self, value, seconds: act(value, seconds)})
+
+
+def run(what):
+    name = "prompt-%d-%d" % (os.getpid(), time.monotonic_ns())
+    prompt = shown("Act", value=["1", 0], seconds=what)
+    note("begin", name)
+    item = application._item(main.GENERATION, 0, prompt, name, {"job_id": name})
+    main.run(main.create_executor(application.http.PromptServer()), item)
+    note("end", name)
+
+
+if WHAT == "exec":
+    run("exec")
+elif WHAT == "once":
+    run(0)
+elif WHAT in ("sleep", "fork"):
+    if WHAT == "fork":
+        run(0)
+        child = os.fork()
+        if not child:
+            time.sleep(60)
+            os._exit(0)
+        note("child", child)
+    run(REST[0])
+else:
+    while True:
+        run(0.001)
