@@ -1,5 +1,5 @@
 /* bridge_probe: the library's Python-facing half (bridge.c, shim_abi.c) as a library of its own, with what is
- * internal there exported: tests can make the calls that executor.c makes around nodes. Needs the GIL. */
+ * internal there exported: tests can make the calls that executor.c makes around nodes. Needs the GIL, when it is loaded too. */
 #include "config.h"
 #include "python/bridge.h"
 #include "python/shim_abi.h"
@@ -43,5 +43,6 @@ static int start(void) {
 }
 
 __attribute__((constructor)) static void load(void) {
+    python_init(); /* as the library's start has done */
     if (!getenv("PROBE_WITHOUT_START")) shim_on_start(start);
 }
