@@ -195,7 +195,7 @@ static void a_dropped_end_is_unknown(void **state) {
     span_discard(workflow); /* as when the ring is full: it leaves its slot and comes nowhere */
     look();
     assert_said("");
-    flight_note_life(flight, 900, &(struct flight_figures){0});
+    flight_note_life(flight, 900);
     look();
     assert_said("j1 p1 unknown 100-900   0 [its end was not seen: its span was dropped]\n");
     end_workflow(other, "success", 200);
