@@ -5,7 +5,7 @@ import os
 
 import books
 
-FIGURES = ("live", "allocated", "mapped", "torch_allocated", "torch_reserved", "pinned", "out_of_memory")
+FIGURES = ("live", "allocated", "mapped", "async", "torch_allocated", "torch_reserved", "pinned", "out_of_memory")
 
 
 class Figures(ctypes.Structure):
