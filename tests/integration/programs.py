@@ -27,14 +27,16 @@ def run(command, code=0, cwd=None, **variables):
     return done.stdout, done.stderr
 
 
-def build_probe(name, folder):
-    """NAME.c and the objects of the library that it needs, as one shared library in `folder`."""
+def build_probe(name, folder, *objects):
+    """NAME.c and the objects of the library that it needs, as one shared library in `folder`; `objects` are those that
+    unit tests do without."""
     path = folder / f"{name}.so"
-    subprocess.run(["make", "-s", "build/release/libcomfydd.a"], cwd=REPOSITORY, check=True, timeout=300)
+    objects = [f"build/release/{file}" for file in (*objects, "libcomfydd.a")]
+    subprocess.run(["make", "-s", *objects], cwd=REPOSITORY, check=True, timeout=300)
     subprocess.run(
         ["cc", "-std=c11", "-D_GNU_SOURCE", "-DPy_LIMITED_API=0x03090000", "-fvisibility=hidden", "-fPIC"]
         + ["-I", REPOSITORY / "src", "-I", REPOSITORY / "include", "-isystem", sysconfig.get_path("include")]
-        + ["-shared", "-o", path, HERE / f"{name}.c", REPOSITORY / "build/release/libcomfydd.a"],
+        + ["-shared", "-o", path, HERE / f"{name}.c", *(REPOSITORY / file for file in objects)],
         check=True,
         timeout=300,
     )

@@ -18,7 +18,7 @@ HIP = "-l:libamdhip64.so.6"
 
 @pytest.fixture(scope="session")
 def probe(tmp_path_factory):
-    return build_probe("cuda_probe", tmp_path_factory.mktemp("probe"))
+    return build_probe("cuda_probe", tmp_path_factory.mktemp("probe"), "cuda/hooks_dlsym.o")
 
 
 @pytest.fixture
