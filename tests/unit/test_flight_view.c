@@ -132,6 +132,41 @@ static void finished_and_open_spans_are_found(void **state) {
     assert_int_equal(read_all(memory, memory_size, &found), 2);
 }
 
+/* How many finished spans there are since a position, which moves to the ring's head. */
+static size_t read_history(uint64_t *position) {
+    struct flight_view view;
+    struct found found = {.view = &view};
+    assert_int_equal(flight_view_open(&view, memory, memory_size), 0);
+    size_t passed = flight_view_history(&view, position, note, &found);
+    assert_int_equal(passed, found.count);
+    assert_int_equal(found.open, 0);
+    assert_int_equal(*position, view.header.ring_head);
+    flight_view_close(&view);
+    return passed;
+}
+
+static void history_goes_on_where_it_was_left(void **state) {
+    (void)state;
+    uint64_t position = 0, next = 0;
+    finish(21);
+    finish(22);
+    flight_settle(flight, flight_next(flight, &next), true);
+    flight_settle(flight, flight_next(flight, &next), true);
+    flight_trim(flight);
+    finish(23);
+    assert_int_equal(read_history(&position), 3);
+    assert_int_equal(read_history(&position), 0);
+    finish(24);
+    assert_int_equal(read_history(&position), 1);
+    /* Positions that cannot be: then all that is wanted. */
+    for (uint64_t wrong = 1; wrong < 8; wrong++) {
+        position = wrong;
+        assert_int_equal(read_history(&position), 2);
+    }
+    position = UINT64_MAX;
+    assert_int_equal(read_history(&position), 2);
+}
+
 static void names_and_identity_are_copied(void **state) {
     (void)state;
     struct flight_view view;
@@ -399,6 +434,7 @@ static void memories_made_by_others_are_read(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         WITH_FLIGHT(finished_and_open_spans_are_found),
+        WITH_FLIGHT(history_goes_on_where_it_was_left),
         WITH_FLIGHT(names_and_identity_are_copied),
         WITH_FLIGHT(records_behind_the_rings_end_are_found),
         WITH_FLIGHT(a_slot_is_a_left_over_once_the_ring_has_its_record),

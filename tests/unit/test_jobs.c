@@ -1,0 +1,216 @@
+#include "cli/jobs.h"
+#include "unit.h"
+
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- a database and a spool in a folder of their own ---- */
+
+static char folder[64], url[96], spool[96];
+
+static const char *in_folder(const char *name) {
+    static char path[128];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return path;
+}
+
+static int make_folder(void **state) {
+    (void)state;
+    strcpy(folder, "/tmp/comfydd-jobs-XXXXXX");
+    if (!mkdtemp(folder)) return -1;
+    snprintf(url, sizeof url, "sqlite:%s/jobs.db", folder);
+    snprintf(spool, sizeof spool, "%s/spool", folder);
+    return 0;
+}
+
+static int remove_folder(void **state) {
+    (void)state;
+    unlink(spool);
+    unlink(in_folder("jobs.db"));
+    return rmdir(folder); /* nothing else may be left, no journal either */
+}
+
+static struct jobs *open_jobs(const char *sql) {
+    const char *error = NULL;
+    struct jobs *jobs = jobs_open(url, sql, spool, &error);
+    if (!jobs) fail_msg("jobs_open: %s", error);
+    return jobs;
+}
+
+/* Rows as "a|b\nc|d\n"; NULL values are empty. */
+static const char *ask(const char *sql) {
+    static char rows[8192];
+    sqlite3 *connection;
+    sqlite3_stmt *statement;
+    size_t used = 0;
+    assert_int_equal(sqlite3_open(in_folder("jobs.db"), &connection), SQLITE_OK);
+    sqlite3_busy_timeout(connection, 10000);
+    int code = sqlite3_prepare_v2(connection, sql, -1, &statement, NULL);
+    if (code) fail_msg("%s: %s", sql, sqlite3_errmsg(connection));
+    rows[0] = '\0';
+    while (sqlite3_step(statement) == SQLITE_ROW)
+        for (int i = 0, count = sqlite3_column_count(statement); i < count; i++) {
+            const unsigned char *text = sqlite3_column_text(statement, i);
+            used += (size_t)snprintf(rows + used, sizeof rows - used, "%s%c", text ? (const char *)text : "",
+                                     i + 1 < count ? '|' : '\n');
+        }
+    sqlite3_finalize(statement);
+    sqlite3_close(connection);
+    return rows;
+}
+
+static off_t size_of_spool(void) {
+    struct stat found;
+    return stat(spool, &found) ? -1 : found.st_size;
+}
+
+/* ---- writing ---- */
+
+static void a_job_s_row_follows_its_states(void **state) {
+    (void)state;
+    struct jobs *jobs = open_jobs(NULL);
+    struct job_event event = {
+        .job_id = "j", .prompt_id = "p", .state = "running", .started_ns = 1000, .at_ns = 1000};
+    jobs_write(jobs, &event);
+    event.state = "failed";
+    event.reason = "OOMKilled: caf\xc3\xa9 \xff";
+    event.node_id = "7";
+    event.class_type = "KSampler";
+    event.peak_memory_bytes = UINT64_C(1) << 40;
+    event.at_ns = UINT64_C(61000000000);
+    jobs_write(jobs, &event);
+    jobs_close(jobs, 30);
+    assert_string_equal(
+        ask("SELECT * FROM comfydd_jobs"),
+        "p|1970-01-01T00:00:00.000001Z|j|failed|OOMKilled: caf\xc3\xa9 \xef\xbf\xbd|7|KSampler|"
+        "1099511627776|1970-01-01T00:01:01.000000Z\n");
+    assert_string_equal(ask("SELECT typeof(peak_memory_bytes) FROM comfydd_jobs"), "integer\n");
+    assert_string_equal(ask("PRAGMA journal_mode"), "wal\n");
+    assert_int_equal(size_of_spool(), 0);
+}
+
+static void many_events_arrive_in_order(void **state) {
+    (void)state;
+    enum { COUNT = 200 };
+    char name[16];
+    ask("CREATE TABLE log (n integer PRIMARY KEY, job text)");
+    struct jobs *jobs = open_jobs("INSERT INTO log (job) VALUES (:job_id)");
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(name, sizeof name, "%04d", i);
+        jobs_write(jobs, &(struct job_event){.job_id = name, .state = "running"});
+    }
+    jobs_close(jobs, 60);
+    assert_string_equal(ask("SELECT count(*), min(job), max(job) FROM log"), "200|0000|0199\n");
+    assert_string_equal(ask("SELECT count(*) FROM log a JOIN log b ON b.n = a.n + 1 WHERE a.job >= b.job"),
+                        "0\n");
+    assert_int_equal(size_of_spool(), 0);
+}
+
+static void long_texts_are_cut(void **state) {
+    (void)state;
+    char *lengthy = malloc(100001);
+    memset(lengthy, 'x', 100000);
+    lengthy[100000] = '\0';
+    struct jobs *jobs = open_jobs(NULL);
+    jobs_write(jobs, &(struct job_event){.prompt_id = "p", .state = "failed", .reason = lengthy});
+    jobs_close(jobs, 30);
+    free(lengthy);
+    assert_string_equal(ask("SELECT length(reason), substr(reason, -4) FROM comfydd_jobs"), "5000|x...\n");
+}
+
+static void what_is_left_in_the_spool_is_written_by_the_next(void **state) {
+    (void)state;
+    char path[128];
+    strcpy(path, in_folder("jobs.db"));
+    assert_int_equal(mkdir(path, 0700), 0); /* no database can be there */
+    struct jobs *jobs = open_jobs(NULL);
+    jobs_write(jobs, &(struct job_event){.prompt_id = "p1", .state = "failed"});
+    jobs_write(jobs, &(struct job_event){.prompt_id = "p2", .state = "failed"});
+    jobs_close(jobs, 1);
+    assert_true(size_of_spool() > 0);
+    assert_int_equal(rmdir(path), 0);
+    jobs_close(open_jobs(NULL), 30);
+    assert_string_equal(ask("SELECT prompt_id FROM comfydd_jobs ORDER BY rowid"), "p1\np2\n");
+    assert_int_equal(size_of_spool(), 0);
+}
+
+static void nothing_need_be_written(void **state) {
+    (void)state;
+    jobs_close(open_jobs(NULL), 0);
+    jobs_close(NULL, 0);
+    assert_int_equal(size_of_spool(), 0);
+    assert_int_equal(access(in_folder("jobs.db"), F_OK), -1);
+}
+
+/* ---- opening ---- */
+
+static void what_cannot_be_right_is_explained(void **state) {
+    (void)state;
+    static const char *const cases[][3] = {
+        {"", NULL, "sqlite:PATH or postgresql://"},
+        {"/var/lib/jobs.db", NULL, "sqlite:PATH or postgresql://"},
+        {"sqlite:", NULL, "sqlite:PATH"},
+        {"sqlite:///jobs.db", NULL, "sqlite:PATH"},
+        {"sqlite::memory:", NULL, "sqlite:PATH"},
+        {"sqlite:x", "SELECT :nothing", "unknown parameter"},
+        {"sqlite:x", "", "empty"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *error = NULL;
+        assert_null(jobs_open(cases[i][0], cases[i][1], spool, &error));
+        assert_non_null(error);
+        if (!strstr(error, cases[i][2])) fail_msg("%s: %s", cases[i][0], error);
+        assert_int_equal(size_of_spool(), -1);
+    }
+    const char *error = NULL;
+    assert_null(jobs_open(url, NULL, "/nowhere/at/all", &error));
+    assert_non_null(strstr(error, "/nowhere/at/all"));
+    struct jobs *first = open_jobs(NULL);
+    assert_null(jobs_open(url, NULL, spool, &error));
+    assert_non_null(strstr(error, "another comfydd"));
+    jobs_close(first, 0);
+}
+
+/* ---- passwords ---- */
+
+static void passwords_are_hidden(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {
+        {"postgresql://u:secret@h/d", "postgresql://u:******@h/d"},
+        {"postgres://u:a%40b:c@h:5432/d?x=y", "postgres://u:*******@h:5432/d?x=y"},
+        {"postgresql://u:p@ss@h/d", "postgresql://u:****@h/d"},
+        {"postgresql://u:p/ss@h/d", "postgresql://u:****@h/d"},
+        {"postgresql://u@h:5432/d", "postgresql://u@h:5432/d"},
+        {"postgresql://h:5432/d", "postgresql://h:5432/d"},
+        {"postgresql://u:@h/d", "postgresql://u:@h/d"},
+        {"postgresql:///d?user=u&password=secret&host=h", "postgresql:///d?user=u&password=******&host=h"},
+        {"postgresql:///d?PassWord=secret", "postgresql:///d?PassWord=******"},
+        {"postgresql:///d?sslpassword=a&password=b", "postgresql:///d?sslpassword=*&password=*"},
+        {"sqlite:/var/lib/jobs.db", "sqlite:/var/lib/jobs.db"},
+        {"", ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[128];
+        strcpy(text, cases[i][0]);
+        jobs_hide_password(text);
+        assert_string_equal(text, cases[i][1]);
+    }
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
+    const struct CMUnitTest tests[] = {
+        TEST(a_job_s_row_follows_its_states),
+        TEST(many_events_arrive_in_order),
+        TEST(long_texts_are_cut),
+        TEST(what_is_left_in_the_spool_is_written_by_the_next),
+        TEST(nothing_need_be_written),
+        TEST(what_cannot_be_right_is_explained),
+        cmocka_unit_test(passwords_are_hidden),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
