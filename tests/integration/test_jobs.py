@@ -3,6 +3,7 @@ password; and a supervisor that is killed. What was accepted is written, in orde
 
 import os
 import random
+import re
 import resource
 import signal
 import sqlite3
@@ -13,6 +14,7 @@ import urllib.parse
 
 import pytest
 from jobs_rig import Driver, Proxy, Server, Sqlite, driver, url
+from programs import REPOSITORY
 from rig.postgres import PASSWORD, USER, Postgres
 from rig.process import Failed, wait_for
 
@@ -157,6 +159,39 @@ def test_an_event_that_the_database_refuses_does_not_hold_up_the_others(database
     supervisor.close()
     assert log_of(database) == [("j1", "succeeded"), ("j2", "succeeded")]
     assert "refuses an event for good" in supervisor.said() and '"job_id":"j1"' in supervisor.said()
+
+
+DOCUMENTED = re.findall(r"```sql\n(.*?)```", (REPOSITORY / "docs" / "jobs.md").read_text(), re.S)
+COLUMNS = """SELECT column_name, data_type, is_nullable FROM information_schema.columns WHERE table_name = 'comfydd_jobs'
+UNION ALL SELECT indexname, '', regexp_replace(indexdef, '.*USING', '') FROM pg_indexes WHERE tablename = 'comfydd_jobs'
+ORDER BY 1"""
+
+
+def test_our_table_is_as_documented(server, tmp_path):
+    supervisor = Driver(server.url, tmp_path)
+    supervisor.write("j1", "failed", reason="why")
+    supervisor.close()
+    ours, (table, last_failures, *_) = server.ask(COLUMNS), DOCUMENTED
+    assert server.ask(last_failures)[0][1:3] == ["j1", "why"]
+    server.ask("DROP TABLE comfydd_jobs; " + table)
+    assert server.ask(COLUMNS) == ours and len(ours) == 11
+
+
+def test_documented_statements_for_tables_of_ones_own(server, tmp_path):
+    _, _, update, insert = DOCUMENTED
+    job = "6f1c1c5e-6b7a-4b0e-9c55-0d6d2f0a7a11"
+    server.ask("DROP TABLE IF EXISTS jobs; CREATE TABLE jobs (id uuid PRIMARY KEY, status text, error text, "
+               f"finished_at timestamptz); INSERT INTO jobs VALUES ('{job}')")
+    server.ask("CREATE TABLE job_log (job text, state text, at timestamptz, UNIQUE (job, state))")
+    cast = "UPDATE jobs SET finished_at = CASE WHEN :state = 'failed' THEN :at::timestamptz END WHERE id = :job_id::uuid"
+    for statement in (update, insert, insert, cast):
+        supervisor = Driver(server.url, tmp_path, statement)
+        supervisor.write(job, "failed", reason="why")
+        supervisor.close()
+        assert supervisor.said() == ""
+    assert server.ask("SELECT * FROM jobs") == [[job, "failed", "why", server.time(200)]]
+    assert server.ask("SELECT * FROM job_log") == [[job, "failed", server.time(200)]]
+    server.ask("DROP TABLE jobs")
 
 
 # ---- databases that are not there
