@@ -14,6 +14,7 @@
  * both, never in neither. */
 #include "flight.h"
 
+#include "base/clock.h"
 #include "base/process.h"
 #include "base/spin.h"
 #include "flight_files.h"
@@ -153,6 +154,7 @@ static void lay_out(struct flight_header *header, size_t total, const void *iden
         name = stpcpy(name, tag_names[i]) + 1;
     if (identity_size) memcpy(memory + header->identity_offset, identity, identity_size);
     identify_process(header, supervisor);
+    header->alive_ns = clock_wall_ns();
 }
 
 struct flight *flight_create(const void *identity, size_t identity_size) {
