@@ -20,6 +20,10 @@ struct config_run {
     int64_t max_restarts; /* COMFYDD_MAX_RESTARTS, in a row */
     double grace_s;       /* COMFYDD_GRACE */
     const char *library;  /* COMFYDD_LIB, or NULL */
+    const char *jobs_db;  /* COMFYDD_JOBS_DB, or NULL */
+    const char *jobs_sql; /* COMFYDD_JOBS_SQL, or NULL */
+    bool jobs_live;       /* COMFYDD_JOBS_LIVE */
+    const char *state;    /* COMFYDD_STATE, or NULL */
     bool quiet;           /* COMFYDD_QUIET */
     bool dry_run;         /* COMFYDD_DRY_RUN */
 };

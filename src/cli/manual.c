@@ -61,7 +61,7 @@ char *manual_of_option(const struct setting *row) {
     struct buf text = {0};
     append(&text, row->doc, false);
     buf_string(&text, " [");
-    buf_string(&text, settings_default(row));
+    append(&text, settings_default(row), false);
     buf_string(&text, "; ");
     buf_string(&text, row->name);
     buf_string(&text, "]");

@@ -1,7 +1,9 @@
 #include "cli/options.h"
 
 #include "cli/die.h"
+#include "cli/jobs.h"
 #include "cli/manual.h"
+#include "config.h"
 #include "settings.h"
 
 #include <argp.h>
@@ -11,18 +13,19 @@
 
 #define FIRST_KEY 256 /* beyond any character: no option has a short name */
 
-static const char *
-    *given; /* by row of settings: what the command line says, borrowed; NULL where it says nothing */
+static char *
+    *given; /* by row of settings: what the command line says; borrowed, NULL where it says nothing */
 
 static const struct setting *row_of(int key) {
     size_t index = (size_t)(key - FIRST_KEY);
     return key >= FIRST_KEY && index < settings_count ? &settings[index] : NULL;
 }
 
-static void take(struct argp_state *state, const struct setting *row, const char *value) {
+static void take(struct argp_state *state, const struct setting *row, char *value) {
     struct config unused;
     char expected[128];
-    if (row->type == SETTING_BOOL) value = "true";
+    static char yes[] = "true";
+    if (row->type == SETTING_BOOL) value = yes;
     if (!*value || !settings_set(&unused, row, value))
         argp_error(state, "--%s=%s is not %s", row->option, value,
                    settings_expected(row, expected, sizeof expected));
@@ -76,6 +79,15 @@ static void free_rows(struct argp_option *rows) {
     free(rows);
 }
 
+/* ps shows command lines, and the command would inherit the variable: once read, the database's password is in neither. */
+static void hide_password(void) {
+    static const char name[] = "COMFYDD_JOBS_DB";
+    for (size_t i = 0; i < settings_count; i++)
+        if (given[i] && strcmp(settings[i].name, name) == 0) jobs_hide_password(given[i]);
+    if (getenv(name)) jobs_hide_password(getenv(name));
+    unsetenv(name);
+}
+
 char **options_parse(int argc, char **argv) {
     struct argp_option *rows = make_rows();
     char *text = manual_of_run();
@@ -86,6 +98,7 @@ char **options_parse(int argc, char **argv) {
     argp_err_exit_status = DIE_OURS;
     argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &command);
     if (!config_load_run(from_line_or_environment)) die(DIE_OURS, "no memory");
+    hide_password();
     free(given);
     free(text);
     free_rows(rows);

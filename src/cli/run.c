@@ -2,7 +2,10 @@
 
 #include "base/log.h"
 #include "base/process.h"
+#include "cli/aftermath.h"
 #include "cli/die.h"
+#include "cli/jobs.h"
+#include "cli/jobs_start.h"
 #include "cli/ld_preload.h"
 #include "cli/limit.h"
 #include "cli/options.h"
@@ -18,7 +21,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define KILL_REST_S 5 /* patience with descendants that are left */
+#define KILL_REST_S  5 /* patience with descendants that are left */
+#define AGENT_S      3 /* with the Datadog agent, after a death */
+#define JOBS_CLOSE_S 5 /* with the database, at our own end */
 
 static struct limit limit;
 
@@ -67,6 +72,7 @@ static int enter(void *unused) {
 static void tick(void *unused) {
     (void)unused;
     limit_watch(&limit);
+    aftermath_tick();
 }
 
 static const struct supervise_hooks hooks = {.enter = enter, .tick = tick};
@@ -124,6 +130,8 @@ static struct verdict run_once(char **command, double *ran_s) {
     struct verdict verdict = judge(&end, &facts);
     if (end.we_killed) kill_rest();
     tell(&verdict, end.ran_s);
+    aftermath_note(&verdict);
+    aftermath_send(AGENT_S);
     return verdict;
 }
 
@@ -185,10 +193,14 @@ int run_main(int argc, char **argv) {
     name_supervisor();
     supervise_start();
     limit_start(&limit, (uint64_t)config()->run.memory_limit);
+    struct jobs *jobs = jobs_start(); /* starts a thread: signals are blocked by now */
+    aftermath_start(jobs);
     char text[1200];
     limit_describe(&limit, text, sizeof text);
     if (speaks()) log_line("running %s, %s", command[0], text);
     int exit_code = run_to_the_end(command);
     limit_finish(&limit);
+    aftermath_finish();
+    jobs_close(jobs, JOBS_CLOSE_S);
     return exit_code;
 }

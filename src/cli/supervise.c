@@ -193,7 +193,7 @@ struct supervise_end supervise_run(char **command, double grace_s, const struct 
             kill(run.pid, SIGKILL);
         }
         reap(&run);
-        tick(hooks);
+        if (!run.ended) tick(hooks);
     }
     if (!run.end.stop_signal && run.end.signalled && sigismember(&run.sent, run.end.code))
         run.end.stop_signal = run.end.code;

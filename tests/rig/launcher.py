@@ -1,6 +1,7 @@
 """`comfydd run`: to its end, or as a process to talk to."""
 
 import os
+import pathlib
 import subprocess
 
 from rig.comfyui import REPOSITORY
@@ -8,13 +9,14 @@ from rig.process import Process, environment_without_datadog, wait_for
 from rig.stand_in import StandIn
 
 COMFYDD = REPOSITORY / "build" / "comfydd"
+NO_JOBS = {"COMFYDD_JOBS_DB": "none"}  # unless a test wants them recorded: not in this user's home
 
 
 def run(*words, seconds=60, before=(), cwd=None, **variables):
     """Runs `comfydd run WORDS` and returns what came of it; `before` stands before comfydd on the command line."""
     return subprocess.run(
         [os.fspath(word) for word in (*before, COMFYDD, "run", *words)],
-        env={**environment_without_datadog(), **variables},
+        env={**environment_without_datadog(), **NO_JOBS, **variables},
         cwd=cwd,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -27,7 +29,7 @@ class Launched(Process):
     """A `comfydd run` that goes on. Use as a context manager."""
 
     def __init__(self, log, *words, **variables):
-        env = {**environment_without_datadog(), **variables}
+        env = {**environment_without_datadog(), **NO_JOBS, **variables}
         super().__init__("comfydd run", [COMFYDD, "run", *words], log, env=env)
 
     def __enter__(self):
@@ -54,7 +56,19 @@ class Launched(Process):
 
 
 class LaunchedStandIn(StandIn):
-    """The stand-in for ComfyUI under `comfydd run`."""
+    """The stand-in for ComfyUI under `comfydd run`, with these options of it."""
+
+    environment = {**StandIn.environment, **NO_JOBS}
+
+    def __init__(self, *arguments, launch=(), **others):
+        super().__init__(*arguments, **others)
+        self.launch = launch
 
     def command(self, folder):
-        return [COMFYDD, "run", "--", *super().command(folder)]
+        return [COMFYDD, "run", *self.launch, "--", *super().command(folder)]
+
+
+def command_of(pid):
+    """The pid of the command that the `comfydd run` with this pid runs."""
+    (child,) = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(child)

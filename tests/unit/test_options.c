@@ -78,6 +78,21 @@ static void every_option_is_a_variable_and_the_option_wins(void **state) {
     assert_true(run->grace_s == 0.5);
 }
 
+static void the_databases_password_is_not_left_lying_about(void **state) {
+    (void)state;
+    char option[] = "--jobs-db=postgresql://me:s3cret@host/db", variable[] = "COMFYDD_JOBS_DB=sqlite:x";
+    putenv(variable);
+    PARSE(option, "true");
+    assert_string_equal(config()->run.jobs_db, "postgresql://me:s3cret@host/db");
+    assert_null(strstr(option, "s3cret"));
+    assert_null(getenv("COMFYDD_JOBS_DB"));
+    char other[] = "COMFYDD_JOBS_DB=postgresql://me:s3cret@host/db";
+    putenv(other);
+    PARSE("true");
+    assert_string_equal(config()->run.jobs_db, "postgresql://me:s3cret@host/db");
+    assert_null(strstr(other, "s3cret"));
+}
+
 static void a_bad_variable_is_told_of_and_its_default_used(void **state) {
     (void)state;
     setenv("COMFYDD_RESTART", "always", 1);
@@ -164,6 +179,7 @@ int main(void) {
         CLEAN(the_defaults),
         CLEAN(options_end_at_the_command),
         CLEAN(every_option_is_a_variable_and_the_option_wins),
+        CLEAN(the_databases_password_is_not_left_lying_about),
         CLEAN(a_bad_variable_is_told_of_and_its_default_used),
         CLEAN(the_library_does_not_read_them),
         CLEAN(sizes),

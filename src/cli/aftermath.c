@@ -1,0 +1,190 @@
+#include "cli/aftermath.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/process.h"
+#include "cli/jobs.h"
+#include "cli/jobs_watch.h"
+#include "comfydd/flight.h"
+#include "config.h"
+#include "export/recover.h"
+#include "flight_files.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MOST_DEATHS = 16, MOST_TOLD = 16 };
+
+#define SECOND UINT64_C(1000000000)
+#define AGAIN  (10 * SECOND) /* between two attempts while the command runs */
+#define YOUNG  (5 * SECOND)  /* since a sign of life: a wrapper may be about to end too, and to tell us why */
+
+/* An end of the command. */
+struct death {
+    uint64_t at_ns; /* since the Unix epoch */
+    struct verdict verdict;
+};
+
+static struct {
+    struct process_identity self;
+    struct jobs *jobs;
+    struct jobs_watch *watch;         /* owned; NULL when the jobs of living processes are not recorded */
+    struct death deaths[MOST_DEATHS]; /* a ring */
+    unsigned death_count;
+    char told[MOST_TOLD]
+             [NAME_MAX]; /* a ring: files whose jobs have been recorded, though the agent was down */
+    unsigned told_count;
+    uint64_t next_ns; /* of the next attempt; clock_mono_ns */
+} state;
+
+static void record_live(void *unused, const struct job_event *event) {
+    (void)unused;
+    jobs_write(state.jobs, event);
+}
+
+void aftermath_start(struct jobs *jobs) {
+    state.self = process_self();
+    state.jobs = jobs;
+    if (jobs && config()->run.jobs_live)
+        state.watch = jobs_watch_create(config()->flight_folder, &state.self, record_live, NULL);
+}
+
+void aftermath_finish(void) {
+    jobs_watch_destroy(state.watch);
+    state.watch = NULL;
+}
+
+void aftermath_note(const struct verdict *verdict) {
+    state.deaths[state.death_count++ % MOST_DEATHS] = (struct death){clock_wall_ns(), *verdict};
+}
+
+/* ---- which death was it ---- */
+
+static bool is_below_us(const struct flight_header *header) {
+    struct process_identity supervisor = {header->supervisor_pid, header->supervisor_start_ticks};
+    return process_is(&supervisor, &state.self);
+}
+
+/* The first end of the command after the process's last sign of life; NULL when there was none, or it was not below us. */
+static const struct death *death_of(const struct flight_header *header) {
+    const struct death *first = NULL;
+    unsigned known = state.death_count < MOST_DEATHS ? state.death_count : MOST_DEATHS;
+    if (!is_below_us(header)) return NULL;
+    for (const struct death *death = state.deaths; death < state.deaths + known; death++)
+        if (death->at_ns >= header->alive_ns && (!first || death->at_ns < first->at_ns)) first = death;
+    return first;
+}
+
+/* Whether the command that a process was below is perhaps about to end too. */
+static bool is_too_early(const struct flight_header *header) {
+    return is_below_us(header) && clock_wall_ns() < header->alive_ns + YOUNG;
+}
+
+static struct recover_verdict judge(const struct death *death) {
+    if (!death)
+        return (struct recover_verdict){
+            .status = "killed",
+            .error_type = "ProcessKilled",
+            .message = "The process ended without saying why: it was killed, or crashed."};
+    return (struct recover_verdict){death->verdict.status, death->verdict.error_type, death->verdict.sentence,
+                                    death->at_ns};
+}
+
+/* ---- jobs ---- */
+
+static void record_job(const struct recover_workflow *workflow, void *context) {
+    const struct recover_verdict *verdict = context;
+    char reason[320];
+    bool is_error = verdict->error_type && *verdict->error_type;
+    snprintf(reason, sizeof reason, "%s%s%s", is_error ? verdict->error_type : "", is_error ? ": " : "",
+             verdict->message);
+    log_line("workflow %s was running%s%s%s%s", workflow->prompt_id, *workflow->node_id ? ", in node " : "",
+             workflow->node_id, *workflow->class_type ? ", " : "", workflow->class_type);
+    if (!state.jobs) return;
+    jobs_write(state.jobs, &(struct job_event){
+                               .job_id = workflow->job_id,
+                               .prompt_id = workflow->prompt_id,
+                               .state = is_error ? "failed" : "interrupted",
+                               .reason = reason,
+                               .node_id = workflow->node_id,
+                               .class_type = workflow->class_type,
+                               .peak_memory_bytes = workflow->peak_vram_bytes,
+                               .started_ns = workflow->start_ns,
+                               .at_ns = workflow->death_ns,
+                           });
+}
+
+static const char *file_name(const char *path) {
+    return strrchr(path, '/') + 1;
+}
+
+static bool is_told(const char *path) {
+    for (size_t i = 0; i < MOST_TOLD; i++)
+        if (strcmp(state.told[i], file_name(path)) == 0) return true;
+    return false;
+}
+
+static void note_told(const char *path) {
+    snprintf(state.told[state.told_count++ % MOST_TOLD], NAME_MAX, "%s", file_name(path));
+}
+
+/* ---- sending ---- */
+
+/* Whether a later attempt may end otherwise. */
+static bool is_temporary(int error) {
+    return error == -EAGAIN || error == -ENOMEM;
+}
+
+/* 0: the file has been dealt with, one way or the other. -errno: it is left for later. */
+static int send_file(int file, const char *path, double seconds, bool running) {
+    struct flight_header header;
+    struct recover_result result = {0};
+    int error = recover_read_header(file, &header);
+    if (!error) {
+        const struct death *death = death_of(&header);
+        if (running && !death && is_too_early(&header)) return -EAGAIN;
+        struct recover_verdict verdict = judge(death);
+        error = recover_send(file, &verdict, config(), seconds, is_told(path) ? NULL : record_job, &verdict,
+                             &result);
+        if (error == -EAGAIN && !is_told(path)) note_told(path);
+    }
+    if (is_temporary(error)) return error;
+    if (error)
+        log_line("%s cannot be sent (%s) and is removed: it holds no spans that can be read", path,
+                 strerror(-error));
+    else if (result.sent + result.failed)
+        log_line("sent %llu spans that it had recorded", (unsigned long long)result.sent);
+    unlink(path);
+    return 0;
+}
+
+static int send_all(double seconds, bool running) {
+    char path[PATH_MAX];
+    int file, error = 0;
+    if (state.watch) jobs_watch_look(state.watch); /* its last, for those that are about to be claimed */
+    uint64_t deadline = clock_mono_ns() + (uint64_t)(seconds * 1e9);
+    while (!error &&
+           (file = flight_files_claim(config()->flight_folder, &state.self, path, sizeof path)) >= 0) {
+        uint64_t now = clock_mono_ns();
+        error = send_file(file, path, now < deadline ? (double)(deadline - now) / 1e9 : 0, running);
+        close(file);
+    }
+    return error;
+}
+
+void aftermath_send(double seconds) {
+    int error = send_all(seconds, false);
+    if (error) log_line("the spans that it had recorded are kept until the Datadog agent takes them");
+    state.next_ns = clock_mono_ns() + AGAIN;
+}
+
+void aftermath_tick(void) {
+    if (state.watch) jobs_watch_look(state.watch);
+    if (clock_mono_ns() < state.next_ns) return;
+    state.next_ns = clock_mono_ns() + AGAIN;
+    send_all(0, true);
+}

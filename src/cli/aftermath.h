@@ -1,0 +1,27 @@
+/* aftermath: what is to be done about processes that have died: the spans they leave behind are sent, closed with the
+ * verdict, and the jobs that were running are recorded as failed. With COMFYDD_JOBS_LIVE the jobs of living processes are
+ * recorded too.
+ *
+ * A file whose agent is down is kept and tried again later; so it is remembered which deaths there were. One thread. */
+#ifndef COMFYDD_AFTERMATH_H
+#define COMFYDD_AFTERMATH_H
+
+#include "cli/verdict.h"
+
+struct jobs;
+
+/* `jobs` may be NULL, and is borrowed until aftermath_finish. */
+void aftermath_start(struct jobs *jobs);
+
+void aftermath_finish(void);
+
+/* The command has just ended. */
+void aftermath_note(const struct verdict *verdict);
+
+/* Sends what dead processes have left, ours and those of nobody, with at most `seconds` of patience for the agent. */
+void aftermath_send(double seconds);
+
+/* Call it about every second while the command runs: tries again now and then. */
+void aftermath_tick(void);
+
+#endif

@@ -1,0 +1,148 @@
+"""A ComfyUI that dies under comfydd run: the spans and the jobs that it leaves behind tell of it."""
+
+import contextlib
+import os
+import re
+import signal
+import sqlite3
+import sys
+
+import pytest
+
+from rig import comfyui, session
+from rig.cgroups import v1_group
+from rig.launcher import LaunchedStandIn, command_of
+from rig.process import free_ports, wait_for
+from rig.workflows import prompt
+
+pytestmark = pytest.mark.timeout(120)
+
+WAITING = prompt(
+    n1=("Number", {"value": 1}),
+    n2=("WaitForInterrupt", {"value": ("n1", 0), "signal": "begun"}),
+    n3=("Show", {"a": ("n2", 0)}),
+)
+COLUMNS = "job_id, prompt_id, state, reason, node_id, class_type"
+
+
+class Supervised(comfyui.ComfyUI):
+    """The stand-in under comfydd run, which records jobs in SQLite."""
+
+    def __init__(self, tmp_path, url, *options):
+        self.database = tmp_path / "jobs.db"
+        launch = (f"--jobs-db=sqlite:{self.database}", f"--state={tmp_path}/state", *options)
+        app = LaunchedStandIn(sys.executable, launch=launch)
+        folder = os.environ["COMFYDD_FLIGHT_FOLDER"]  # one for all of a test
+        variables = {"DD_TRACE_AGENT_URL": url, "COMFYDD_FLIGHT_FOLDER": folder}
+        super().__init__(app, tmp_path / "app", environment=variables)
+
+    def begin(self):
+        """Queues a workflow and waits until its second node runs; the prompt's id."""
+        prompt_id = self.submit(WAITING, {"job_id": "job-7"})
+        wait_for("the node to run", 30, lambda: self.app.node_has_started(self, "begun"))
+        return prompt_id
+
+    def kill(self, number=signal.SIGKILL):
+        os.kill(command_of(self.process.child.pid), number)
+
+    def jobs(self):
+        with contextlib.closing(sqlite3.connect(self.database)) as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'comfydd_jobs'").fetchall():
+                return []  # the table is made on first use
+            return connection.execute(f"SELECT {COLUMNS} FROM comfydd_jobs").fetchall()
+
+    def said(self, pattern, seconds=30):
+        return wait_for(pattern, seconds, lambda: re.search(pattern, self.log()))
+
+
+def died(agent):
+    return wait_for("the trace", 30, lambda: session.of_job(agent.spans(), "job-7"))
+
+
+def check(trace, error_type, says):
+    meta = trace.root["meta"]
+    assert (meta["workflow.status"], meta["error.type"]) == ("killed", error_type)
+    assert says in meta["error.message"]
+    first, second = trace.nodes
+    assert (first["meta"]["node.id"], first["meta"]["node.result"]) == ("1", "SUCCESS")
+    assert (second["meta"]["node.id"], second["meta"]["error.type"]) == ("2", error_type)
+
+
+@pytest.mark.parametrize(
+    "number, error_type", [(signal.SIGKILL, "ProcessKilled"), (signal.SIGSEGV, "SIGSEGV")]
+)
+def test_killed_in_the_middle_of_a_node(agent, tmp_path, number, error_type):
+    with Supervised(tmp_path, agent.url, "--restart=failure") as application:
+        prompt_id = application.begin()
+        application.kill(number)
+        check(died(agent), error_type, signal.Signals(number).name)
+        application.said("workflow .* was running, in node 2, WaitForInterrupt")
+        application.said(r"(?s)listening on port.*listening on port")  # its successor
+        ((*job, reason, node, class_type),) = wait_for("the job's row", 20, application.jobs)
+        assert job == ["job-7", prompt_id, "failed"]
+        assert reason.startswith(f"{error_type}: ") and (node, class_type) == ("2", "WaitForInterrupt")
+    assert application.exit_code == 0
+    assert len([s for s in agent.spans() if s["name"] == "comfyui.workflow.execute"]) == 1
+
+
+def test_a_memory_kill_in_the_middle_of_a_node(agent, tmp_path):
+    """By default it is started again, and goes on serving."""
+    huge = prompt(
+        n1=("Number", {"value": 1}),
+        n2=("EmptyImage", {"width": 40000, "height": 40000, "color": 1}),
+        n3=("Show", {"a": ("n1", 0)}),
+        n4=("SaveImage", {"images": ("n2", 0)}),
+    )
+    with v1_group("supervised"):  # skips where there are none
+        with Supervised(tmp_path, agent.url, "--memory-limit=300M") as application:
+            prompt_id = application.submit(huge, {"job_id": "job-7"})
+            trace = died(agent)
+            meta = trace.root["meta"]
+            assert (meta["workflow.status"], meta["error.type"]) == ("killed", "OOMKilled")
+            assert "reached its limit of 0.29 GiB" in meta["error.message"]
+            (node,) = [node for node in trace.nodes if node["resource"] == "EmptyImage"]
+            assert node["meta"]["error.type"] == "OOMKilled"
+            ((*job, reason, node, class_type),) = wait_for("the job's row", 20, application.jobs)
+            assert job == ["job-7", prompt_id, "failed"]
+            assert reason.startswith("OOMKilled: ") and (node, class_type) == ("2", "EmptyImage")
+            application.said(r"(?s)listening on port.*listening on port")
+
+
+def test_every_job_is_recorded_when_asked_for(agent, tmp_path):
+    with Supervised(tmp_path, agent.url, "--jobs-live", "--restart=never") as application:
+        good = application.submit(
+            prompt(n1=("Number", {"value": 1}), n2=("Show", {"a": ("n1", 0)})), {"job_id": "job-6"}
+        )
+        application.wait(good)
+        bad = application.begin()
+        wait_for("the jobs", 20, lambda: len(application.jobs()) == 2)
+        states = {job: state for job, _, state, *_ in application.jobs()}
+        assert states == {"job-6": "succeeded", "job-7": "running"}
+        application.kill()
+        assert application.process.child.wait(30) == 137
+    ends = {prompt_id: (state, node) for _, prompt_id, state, _, node, _ in application.jobs()}
+    assert ends == {good: ("succeeded", ends[good][1]), bad: ("failed", "2")}
+
+
+def test_stopped_by_its_user(agent, tmp_path):
+    """The stand-in ends in an orderly way: its own flush tells of the workflow, and nothing is recorded twice."""
+    with Supervised(tmp_path, agent.url) as application:
+        application.begin()
+    assert application.exit_code == 0
+    assert "was stopped with SIGINT" in application.log()
+    roots = [s for s in agent.spans() if s["name"] == "comfyui.workflow.execute"]
+    assert len(roots) == 1 and "OOMKilled" not in str(roots)
+
+
+def test_the_agent_is_away_and_comes_back_with_the_next_start(agent, tmp_path):
+    (port,) = free_ports(1)
+    with Supervised(tmp_path, f"http://127.0.0.1:{port}", "--restart=never") as application:
+        application.begin()
+        application.kill()
+        application.said("are kept until the Datadog agent takes them")
+        assert application.process.child.wait(30) == 137
+    ((*_, state, reason, _, _),) = application.jobs()
+    assert state == "failed" and reason.startswith("ProcessKilled")
+    (tmp_path / "second").mkdir()
+    with Supervised(tmp_path / "second", agent.url):
+        check(died(agent), "ProcessKilled", "without saying why")
