@@ -8,7 +8,7 @@ check-torch: all $(BUILD)/check_torch/probe.so fake-cuda $(VENV) $(TORCH) ## rea
 # The library with a way to read its figures where there is no ComfyUI.
 $(BUILD)/check_torch/probe.so: tests/check_torch/probe.c $(BUILD)/libcomfydd.so
 	@mkdir -p $(@D)
-	sed 's/global:/global: probe_read;/' $(BUILD)/exports.map >$(@:.so=.map)
+	sed 's/global:/global: probe_*;/' $(BUILD)/exports.map >$(@:.so=.map)
 	$(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(VARIANT_FLAGS) $(CFLAGS) -MMD -MP \
 	    $(subst $(BUILD)/exports.map,$(@:.so=.map),$(LIB_LDFLAGS)) $(LDFLAGS) -o $@ $< $(OBJECTS) $(STATIC_LIBS) -pthread
 

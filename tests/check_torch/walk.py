@@ -1,6 +1,7 @@
 """A random walk of allocations in real PyTorch over all devices, in and out of want of memory; at every step PyTorch's own
-figures must be those of the GPU's books, and comfydd's when it is preloaded, to the byte. Prints what was done, as JSON.
-usage: walk.py STEPS; the allocator comes from PYTORCH_CUDA_ALLOC_CONF."""
+figures must be those of the GPU's books (of a fake one), and comfydd's when it is preloaded, to the byte. Prints what was
+done, as JSON. usage: walk.py STEPS [MIB]; MIB is what PyTorch may take of a device, by default all. The allocator comes from
+PYTORCH_CUDA_ALLOC_CONF."""
 
 import collections
 import json
@@ -55,19 +56,28 @@ class Walk:
             del self.live[::2]
             return "out of memory"
 
+    @staticmethod
+    def books_pairs(gpu, allocated, reserved):
+        pairs = {"reserved": (reserved, gpu.in_use)}
+        if ASYNC:
+            pairs["allocated"] = allocated, getattr(gpu, "async")
+        else:
+            pairs["segments"] = gpu.in_use, gpu.physical if EXPANDABLE else gpu.plain
+        return pairs
+
     def differences(self):
         """(what, one, the other) of every figure that differs."""
+        if ASYNC:
+            torch.cuda.synchronize(self.device)  # a pool's figures may wait for its streams
         sizes = [tensor.nbytes for tensor in self.live]
         stats = torch.cuda.memory_stats(self.device)
         gpu = books.read(self.device)
         ours = comfydd.read(self.device)
         allocated, reserved = stats["allocated_bytes.all.current"], stats["reserved_bytes.all.current"]
-        pairs = {"reserved": (reserved, gpu.in_use)}
+        pairs = self.books_pairs(gpu, allocated, reserved) if gpu else {}
         if ASYNC:
-            pairs["allocated"] = allocated, getattr(gpu, "async")
             pairs["sizes"] = sum(map(rounded, sizes)), allocated
         else:
-            pairs["segments"] = gpu.in_use, gpu.physical if EXPANDABLE else gpu.plain
             pairs["sizes"] = stats["requested_bytes.all.current"], sum(sizes)
         if ours and ASYNC:
             # The driver rounds up what it hands out; who calls it does not see how far.
@@ -75,17 +85,20 @@ class Walk:
             pairs["our allocated"] = ours.allocated, sum(sizes)
             pairs["our torch_allocated"] = ours.torch_allocated, sum(sizes)
         elif ours:
-            pairs["our live"] = ours.live, gpu.in_use
-            pairs["our mapped"] = ours.mapped, gpu.physical
+            pairs["our live"] = ours.live, reserved
+            pairs["our mapped"] = ours.mapped, reserved if EXPANDABLE else 0
             pairs["our allocated"] = ours.allocated, allocated
             pairs["our torch_allocated"] = ours.torch_allocated, allocated
             pairs["our torch_reserved"] = ours.torch_reserved, reserved
         return [(self.device, name, *pair) for name, pair in pairs.items() if pair[0] != pair[1]]
 
 
-def main(steps):
+def main(steps, mib=None):
     chance = random.Random(4)
     walks = [Walk(device) for device in range(torch.cuda.device_count())]
+    for walk in walks if mib else []:
+        whole = torch.cuda.get_device_properties(walk.device).total_memory
+        torch.cuda.set_per_process_memory_fraction(mib * MIB / whole, walk.device)
     done = collections.Counter()
     for number in range(steps):
         walk = chance.choice(walks)
@@ -97,14 +110,15 @@ def main(steps):
         walk.live.clear()
     torch.cuda.empty_cache()
     for walk in walks:
-        wrong = walk.differences()
-        if wrong or books.read(walk.device).in_use:
-            sys.exit(f"at the end: {wrong}, {books.read(walk.device).in_use} bytes held")
+        wrong, held = walk.differences(), torch.cuda.memory_reserved(walk.device)
+        if wrong or held:
+            sys.exit(f"at the end: {wrong}, {held} bytes held")
     ours = comfydd.read()
     ooms = sum(torch.cuda.memory_stats(walk.device)["num_ooms"] for walk in walks)
     if ours and ours.out_of_memory != ooms:
         sys.exit(f"{ours.out_of_memory} out-of-memories, not {ooms}")
-    print(json.dumps({**done, "peaks": [books.read(walk.device).peak for walk in walks], "preloaded": bool(ours)}))
+    peaks = [gpu.peak for gpu in (books.read(walk.device) for walk in walks) if gpu]
+    print(json.dumps({**done, "peaks": peaks, "preloaded": bool(ours)}))
 
 
-main(int(sys.argv[1]))
+main(*map(int, sys.argv[1:]))
