@@ -37,7 +37,7 @@ FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz
 
 VENV     := build/venv/ready
 
-.PHONY: all check unit asan tsan integration fake-cuda check-torch fuzz fuzzers bench demo lint format install clean help
+.PHONY: all check unit asan tsan integration fake-cuda check-torch gpu-check-probes fuzz fuzzers bench demo lint format install clean help
 .SECONDARY:
 
 all: build/libcomfydd.so build/comfydd build/comfydd.1 ## build the library and the program comfydd
@@ -143,6 +143,7 @@ install: all ## into PREFIX (default /usr/local)
 	install -D -m 755 scripts/comfyui-with-comfydd $(DESTDIR)$(PREFIX)/bin/comfyui-with-comfydd
 
 include tests/check_torch/rules.mk
+include tests/gpu_check/rules.mk
 
 clean: ## remove build/
 	rm -rf build

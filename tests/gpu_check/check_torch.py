@@ -1,0 +1,43 @@
+"""Real PyTorch, when there is one that has CUDA."""
+
+from machine import PROBE, REPOSITORY, Unable
+from report import judge, skip
+
+ALLOCATORS = ("backend:native", "backend:cudaMallocAsync", "expandable_segments:True")
+PROGRAMS = REPOSITORY / "tests/check_torch"
+STEPS, MIB_AT_MOST = 10_000, 512
+
+
+def torch(machine):
+    try:
+        python = machine.torch_python()
+    except Unable as why:
+        yield skip("PyTorch under three allocators, its out-of-memory, its profiler", str(why))
+        return
+    for allocator in ALLOCATORS:
+        yield walk(machine, python, allocator)
+        yield out_of_memory(machine, python, allocator)
+    yield profiler(machine, python)
+
+
+def walk(machine, python, allocator):
+    done = machine.run(
+        PROGRAMS / "walk.py", STEPS, MIB_AT_MOST, preload=PROBE, python=python, limit=900, PYTORCH_CUDA_ALLOC_CONF=allocator)
+    figures = ", ".join(f"{what} {count}" for what, count in done.items() if what not in ("peaks", "preloaded"))
+    right = done["preloaded"] and done.get("allocated") and done.get("freed")
+    return judge(f"{allocator}: the ledger is torch.cuda.memory_stats() at {STEPS} steps", right, figures)
+
+
+def out_of_memory(machine, python, allocator):
+    run = dict(python=python, PYTORCH_CUDA_ALLOC_CONF=allocator)
+    bare, hooked = machine.run("torch_out_of_memory", **run), machine.run("torch_out_of_memory", preload=PROBE, **run)
+    right = bare["text"] and hooked["ours"] == hooked["ooms"] and {**hooked, "ours": None} == bare
+    return judge(f"{allocator}: an out-of-memory is PyTorch's own", right, f"{hooked}; without: {bare}")
+
+
+def profiler(machine, python):
+    question = "torch.profiler sees as many kernels with the library"
+    bare, hooked = (machine.run("torch_profiler", python=python, preload=preload)["kernels"] for preload in (None, PROBE))
+    if machine.fake:
+        return skip(question, "the fake runs no kernels")
+    return judge(question, bare > 0 and hooked == bare, f"{bare} without, {hooked} with")
