@@ -17,7 +17,8 @@ __attribute__((visibility("default"))) uint64_t probe_calls(const char *function
 uint64_t probe_calls(const char *function) {
     static const char prefix[] = "hook_"; /* of the driver's */
     for (struct counter *i = __atomic_load_n(&counters, __ATOMIC_ACQUIRE); i; i = i->next) {
-        const char *name = strncmp(i->hook, prefix, sizeof prefix - 1) == 0 ? i->hook + sizeof prefix - 1 : i->hook;
+        const char *name =
+            strncmp(i->hook, prefix, sizeof prefix - 1) == 0 ? i->hook + sizeof prefix - 1 : i->hook;
         if (strcmp(name, function) == 0) return __atomic_load_n(&i->calls, __ATOMIC_RELAXED);
     }
     return 0;

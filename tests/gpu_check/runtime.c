@@ -36,7 +36,8 @@ uint64_t time_async(long count, size_t size) {
     void *pointer;
     uint64_t begin = now();
     for (long i = 0; i < count; i++)
-        if (cudaMallocAsync(&pointer, size, NULL) != CUDA_OK || cudaFreeAsync(pointer, NULL) != CUDA_OK) return 0;
+        if (cudaMallocAsync(&pointer, size, NULL) != CUDA_OK || cudaFreeAsync(pointer, NULL) != CUDA_OK)
+            return 0;
     return now() - begin;
 }
 
