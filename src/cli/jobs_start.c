@@ -58,6 +58,7 @@ struct jobs *jobs_start(void) {
     find_folder(folder, sizeof folder);
     int error = *folder ? make_folder(folder) : -ENOENT;
     if (!error) error = find_spool(folder, spool, sizeof spool);
+    if (!*folder) snprintf(folder, sizeof folder, "HOME is not set");
     if (error) {
         if (wanted)
             die(DIE_OURS, "jobs cannot be recorded: %s: %s (COMFYDD_STATE)", folder, strerror(-error));

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "integration")]
@@ -255,6 +256,47 @@ def resident_memory(bench):
     return [Row("resident memory, MiB more", 8, "{:.1f}", figures)]
 
 
+LAUNCHER = ROOT / "build" / "comfydd"
+
+
+def launcher_environment(folder):
+    return {"PATH": "/usr/bin:/bin", "HOME": folder, "COMFYDD_FLIGHT_FOLDER": folder}
+
+
+def launcher_time(bench):
+    """`comfydd run /bin/true`, its end included, against /bin/true with the same preload: the least of many, in turn."""
+    with tempfile.TemporaryDirectory(dir=BUILD) as folder:
+        environment = launcher_environment(folder)
+        preload = {**environment, "LD_PRELOAD": str(BUILD / "ours_" / "lib.so")}
+        launched = [LAUNCHER, "run", "--quiet", f"--library={preload['LD_PRELOAD']}", "/bin/true"]
+
+        def milliseconds(command, variables):
+            begin = time.perf_counter()
+            subprocess.run(command, env=variables, check=True, timeout=DEADLINE)
+            return (time.perf_counter() - begin) * 1e3
+
+        pairs = [(milliseconds(launched, environment), milliseconds(["/bin/true"], preload)) for _ in range(100)]
+    extra = min(pair[0] for pair in pairs) - min(pair[1] for pair in pairs)
+    return [Row("`comfydd run`, start and end, ms more", 5, "{:.1f}", {"": extra})]
+
+
+def launcher_memory(bench):
+    """Its own share (PSS) while the command runs, jobs being recorded."""
+    with tempfile.TemporaryDirectory(dir=BUILD) as folder:
+        # The command tells by its output that it runs, and ends with its input.
+        child = subprocess.Popen(
+            [LAUNCHER, "run", "--quiet", "sh", "-c", "echo runs; read line"],
+            env=launcher_environment(folder),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        child.stdout.readline()
+        rollup = pathlib.Path(f"/proc/{child.pid}/smaps_rollup").read_text()
+        child.communicate(b"\n", timeout=DEADLINE)
+    share = int(re.search(r"^Pss: *(\d+) kB", rollup, re.M)[1]) / 1024
+    return [Row("`comfydd run`, resident memory, MiB", 2, "{:.1f}", {"": share})]
+
+
 def encoding(bench):
     """Wall time of one core: the best of five."""
     program = ROOT / "build/release/tests/bench/bench_encode"
@@ -354,6 +396,8 @@ ROWS = {
         tracking,
         resident_memory,
         encoding,
+        launcher_time,
+        launcher_memory,
     )
 }
 
