@@ -15,10 +15,13 @@ def names(calls):
 def layers(machine):
     for kind in ("shared", "static"):
         try:
-            found = machine.run("layers", machine.runtime(kind), preload=COUNTING)
+            told = machine.run("layers", machine.runtime(kind), preload=COUNTING)
         except Unable as why:
             yield skip(f"{kind} runtime: each allocation is one of the driver's", str(why))
             continue
+        asked, found = told["asked"], told["ways"]
+        question = f"{kind} runtime: it gets the driver's functions where hooks see it"
+        yield judge(question, asked, f"{asked} questions to cuGetProcAddress_v2 at the start")
         for way in found:
             times, question = way["calls"], f"{kind} runtime, {way['what']}: one driver call each"
             right = sum(way["allocated"].values()) == times == sum(way["freed"].values())
@@ -53,7 +56,7 @@ def state(machine):
     runtime = machine.runtime("shared")
     bare, hooked = machine.run("state", runtime), machine.run("state", runtime, preload=PROBE)
     for question, is_of_it in (
-        ("errors, the sticky one too, are the same with the library", lambda what: "capture" not in what),
+        ("errors, the last one that sticks too, are the same with the library", lambda what: "capture" not in what),
         ("stream captures end the same with the library", lambda what: "capture" in what),
     ):
         pairs = [(one, other) for one, other in zip(bare, hooked) if is_of_it(one[0])]

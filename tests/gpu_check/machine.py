@@ -9,7 +9,6 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -19,6 +18,18 @@ FAKE = REPOSITORY / "build/fakes/cuda"
 PROBE = BUILT / "check_torch/probe.so"  # the library, recording from its first moment
 COUNTING = BUILT / "gpu_check/counting.so"  # the same, and it counts the calls of its hooks
 SET_ASIDE = ("LD_PRELOAD", "DD_", "COMFYDD_", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "PYTHONPATH")
+SYSTEM = ("/usr/lib/*-linux-gnu", "/usr/lib64")
+
+
+def wheels():
+    """Where NVIDIA's packages are that PyTorch brings."""
+    python = os.environ.get("TORCH_PYTHON", sys.executable)
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    try:
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60)
+    except OSError:
+        return []
+    return [os.path.join(done.stdout.strip(), "nvidia/*/lib")]
 
 
 class Unable(Exception):
@@ -75,9 +86,7 @@ class Machine:
     # ---- runtimes ----
 
     def _find_runtime(self, pattern):
-        wheels = os.path.join(sysconfig.get_path("purelib"), "nvidia/*/lib")
-        installed = ["/usr/local/cuda/lib64", "/usr/local/cuda-*/lib64", wheels, "/usr/lib/*-linux-gnu", "/usr/lib64"]
-        folders = [FAKE] if self.fake else installed
+        folders = [FAKE] if self.fake else [*wheels(), "/usr/local/cuda/lib64", "/usr/local/cuda-*/lib64", *SYSTEM]
         for folder in filter(None, [os.environ.get("CUDA_LIB"), *folders]):
             found = sorted(glob.glob(os.path.join(folder, pattern)))
             if found:

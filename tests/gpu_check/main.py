@@ -1,6 +1,7 @@
 """Checks what only a real GPU can tell; see docs/gpu-check.md. A line for each question, the last line is the total.
 
-usage: gpu-check [--fake] [--write] [CHECK...]
+usage: gpu-check [--built] [--fake] [--write] [CHECK...]
+  --built  with what is in build/ already
   --fake   on the fake GPU of tests/fakes/cuda, to test the checks themselves: says nothing about hardware
   --write  also puts the lines into docs/gpu-check.md
 """

@@ -2,7 +2,7 @@
 # that count their calls.
 GPU_CHECK := $(BUILD)/gpu_check
 
-gpu-check-probes: all $(BUILD)/check_torch/probe.so $(GPU_CHECK)/counting.so # what scripts/gpu-check preloads
+gpu-check-probes: $(BUILD)/check_torch/probe.so $(GPU_CHECK)/counting.so # what scripts/gpu-check preloads
 
 $(GPU_CHECK)/%.o: src/cuda/%.c tests/gpu_check/counting.h
 	@mkdir -p $(@D)

@@ -1,6 +1,7 @@
 """Which driver calls does each allocation through the runtime make? usage: layers.py RUNTIME, with counting.so preloaded.
-Prints [{"what", "calls", "bytes", "runtime", "allocated": {driver function: calls}, "freed": the same, "own": pieces that are an
-allocation of the driver's of their own, or null, "live": bytes that the ledger gained while they were there, "left"}]."""
+Prints {"asked": questions of the runtime to cuGetProcAddress_v2 when it began, "ways": [{"what", "calls", "bytes", "runtime":
+calls that its hooks saw, "allocated": {driver function: calls}, "freed": the same, "own": pieces that are an allocation of the
+driver's of their own, or null, "live": bytes that the ledger gained while they were there, "left"}]}."""
 
 import ctypes
 import sys
@@ -99,5 +100,6 @@ def measure(what, size, times, allocate, free):
     }
 
 
-runtime.cudaFree(None)  # the runtime begins
-cuda.answer([measure(*way) for way in WAYS])
+runtime.cudaMemGetInfo(ctypes.byref(Size()), ctypes.byref(Size()))  # the runtime begins
+asked = library.calls("cuGetProcAddress_v2")
+cuda.answer({"asked": asked, "ways": [measure(*way) for way in WAYS]})
