@@ -315,7 +315,7 @@ void jobs_close(struct jobs *jobs, double seconds) {
     pthread_cond_signal(&jobs->changed);
     pthread_mutex_unlock(&jobs->lock);
     if (jobs->started) {
-        uint64_t until_ns = clock_wall_ns() + (uint64_t)(seconds * 1e9);
+        uint64_t until_ns = clock_wall_ns() + (seconds > 0 ? (uint64_t)(seconds * 1e9) : 0);
         struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000),
                                  .tv_nsec = (long)(until_ns % 1000000000)};
         if (pthread_timedjoin_np(jobs->thread, NULL, &until)) {

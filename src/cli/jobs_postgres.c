@@ -72,12 +72,9 @@ static bool load_libpq(void) {
  * to be part of a password. */
 static bool ambiguous(const char *url) {
     const char *at = strstr(url, "://") + 3;
-    size_t size = strcspn(at, "?"), user = strcspn(at, "@/");
-    if (user < size && at[user] == '@') {
-        at += user + 1;
-        size -= user + 1;
-    }
-    return memchr(at, '@', size);
+    size_t user = strcspn(at, "@/");
+    if (at[user] == '@') at += user + 1;
+    return memchr(at, '@', strcspn(at, "?"));
 }
 
 /* libpq's own messages repeat parts of the URL, so they are not shown. */
@@ -89,13 +86,17 @@ static const char *check_url(struct postgres *database) {
     pq.PQfreemem(message);
     if (!options)
         return "the database's URL must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE";
+    bool port_is_number = true; /* it is a password where the host was forgotten: USER:PASSWORD */
     for (PQconninfoOption *option = options; option->keyword; option++) {
         if (!option->val) continue;
         if (strcmp(option->keyword, "password") == 0) database->password = strdup(option->val);
         if (strcmp(option->keyword, "connect_timeout") == 0)
             database->patience_s = (unsigned)atoi(option->val);
+        if (strcmp(option->keyword, "port") == 0)
+            port_is_number = !option->val[strspn(option->val, "0123456789,")];
     }
     pq.PQconninfoFree(options);
+    if (!port_is_number) return "the database's URL has no number for a port";
     if (database->patience_s < 2 || database->patience_s > 60) database->patience_s = PATIENCE_S;
     return NULL;
 }

@@ -5,8 +5,12 @@
  * Reads lines from standard input, and answers each with "ok" when it is done:
  *   JOB PROMPT STATE AT STARTED [REASON...]     writes an event; times in seconds, "-" for an empty text
  *   hide                                        hides the password in its own arguments
- * At the end of input it waits SECONDS for what is left, and says "closed". Errors go to standard error, exit 1. */
+ *   watch FOLDER                                writes what becomes of the jobs of processes whose supervisor it is,
+ *   look                                        as far as they have come
+ * Its first line is "opened PID.START": who it is, for COMFYDD_SUPERVISOR. At the end of input it waits SECONDS for what is left, and says "closed". Errors go to standard error, exit 1. */
+#include "base/process.h"
 #include "cli/jobs.h"
+#include "cli/jobs_watch.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,6 +19,10 @@
 
 static const char *text(const char *word) {
     return strcmp(word, "-") == 0 ? "" : word;
+}
+
+static void write_seen(void *jobs, const struct job_event *event) {
+    jobs_write(jobs, event);
 }
 
 static int write_event(struct jobs *jobs, char *line) {
@@ -49,21 +57,28 @@ int main(int argc, char **argv) {
         fprintf(stderr, "%s\n", error);
         return 1;
     }
-    puts("opened");
+    struct process_identity self = process_self();
+    printf("opened %d.%llu\n", (int)self.pid, (unsigned long long)self.start_ticks);
     fflush(stdout);
-    char *line = NULL;
+    struct jobs_watch *watch = NULL;
+    char *line = NULL, folder[4096];
     size_t room = 0;
     int good = 1;
     while (good && getline(&line, &room, stdin) > 0) {
         line[strcspn(line, "\n")] = '\0';
         if (strcmp(line, "hide") == 0)
             jobs_hide_password(argv[1]);
+        else if (sscanf(line, "watch %4095s", folder) == 1)
+            watch = jobs_watch_create(folder, &self, write_seen, jobs);
+        else if (strcmp(line, "look") == 0)
+            jobs_watch_look(watch);
         else
             good = write_event(jobs, line);
         puts(good ? "ok" : "what?");
         fflush(stdout);
     }
     free(line);
+    jobs_watch_destroy(watch);
     jobs_close(jobs, atof(argv[3]));
     puts("closed");
     return !good;

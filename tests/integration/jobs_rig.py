@@ -32,7 +32,7 @@ class Driver:
             self.child = subprocess.Popen(
                 [driver(), url, self.spool, str(patience), *([sql] if sql else [])],
                 env=environment(**variables), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
-        self.opened = self.child.stdout.readline() == "opened\n"
+        self.opened, _, self.identity = self.child.stdout.readline().strip().partition(" ")
         if not self.opened:
             assert self.child.wait(10) == 1
 

@@ -469,6 +469,7 @@ def test_other_places_for_the_password(server, tmp_path, form):
 @pytest.mark.parametrize("where", [
     "mysql://u:hunter2@h/d", "sqlite:", "sqlite:///x.db", "sqlite::memory:",
     "postgresql://u:hunter2@hunter2@h/d", "postgresql://u:hunter2/hunter2@h/d", "postgresql://u:%zzhunter2@h/d",
+    "postgresql://u:hunter2?@hunter2@h/d", "postgresql://u:hunter2", "postgresql://u:hunter2/d",
     "postgresql://u:hunter2@h/d?no_such_option=1", "postgresql://u:hunter2@[h/d"])
 def test_a_url_that_cannot_be_right_is_refused_at_once(tmp_path, where):
     refused = Driver(where, tmp_path)
