@@ -141,6 +141,7 @@ install: all ## into PREFIX (default /usr/local)
 	install -D -m 755 build/comfydd $(DESTDIR)$(PREFIX)/bin/comfydd
 	install -D -m 644 build/comfydd.1 $(DESTDIR)$(PREFIX)/share/man/man1/comfydd.1
 	install -D -m 755 scripts/comfyui-with-comfydd $(DESTDIR)$(PREFIX)/bin/comfyui-with-comfydd
+	install -D -m 755 scripts/entrypoint.sh $(DESTDIR)$(PREFIX)/bin/comfydd-entrypoint
 
 include tests/check_torch/rules.mk
 include tests/gpu_check/rules.mk
