@@ -67,7 +67,7 @@ static bool parse_name(const char *name, struct file_name *parsed) {
     if (sscanf(name, NAME_PREFIX "%9u-%9d-%19llu-%9u", &uid, &pid, &start, &number) != 4) return false;
     *parsed = (struct file_name){uid, {.pid = pid, .start_ticks = start}};
     snprintf(again, sizeof again, NAME_PREFIX "%u-%d-%llu-%u", uid, pid, start, number);
-    return strcmp(name, again) == 0;
+    return pid > 0 && strcmp(name, again) == 0;
 }
 
 /* ---- locks ---- */

@@ -57,11 +57,17 @@ bool process_is(const struct process_identity *one, const struct process_identit
 }
 
 bool process_parse(const char *text, struct process_identity *process) {
-    int pid, end = 0;
-    unsigned long long start;
-    if (strlen(text) > 40 || text[0] < '1' || text[0] > '9') return false;
-    if (sscanf(text, "%9d.%19llu%n", &pid, &start, &end) != 2 || text[end]) return false;
-    *process = (struct process_identity){.pid = pid, .start_ticks = start};
+    size_t pid_digits = strspn(text, "0123456789"), start_digits = 0;
+    if (text[pid_digits] == '.') start_digits = strspn(text + pid_digits + 1, "0123456789");
+    if (pid_digits == 0 || pid_digits > 9 || start_digits == 0 || start_digits > 19 ||
+        text[pid_digits + 1 + start_digits] != '\0')
+        return false;
+    struct process_identity parsed = {
+        .pid = (int32_t)strtol(text, NULL, 10),
+        .start_ticks = strtoull(text + pid_digits + 1, NULL, 10),
+    };
+    if (parsed.pid == 0) return false;
+    *process = parsed;
     return true;
 }
 
