@@ -123,7 +123,7 @@ fuzzers: $(FUZZERS) # with VARIANT=fuzz and a CC that has libFuzzer
 fuzz: ## run every fuzzer for FUZZ_SECONDS (default 20)
 	scripts/fuzz
 
-bench: all $(BUILD)/tests/bench/bench_encode $(BUILD)/tests/bench/bench_ledger $(VENV) ## the figures of docs/bench.md, by instruction counts; BENCH_ARGS=--write keeps them
+bench: all $(BUILD)/tests/bench/bench_encode $(BUILD)/tests/bench/bench_flight $(BUILD)/tests/bench/bench_ledger $(VENV) ## the figures of docs/bench.md, by instruction counts; BENCH_ARGS=--write keeps them
 	build/venv/bin/python tests/bench/bench.py $(BENCH_ARGS)
 
 demo: ## a ComfyUI, an agent, seven workflows, and the traces that arrived

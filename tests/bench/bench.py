@@ -304,6 +304,19 @@ def encoding(bench):
     return [Row("encoding, million spans/s", 1.0, "{:.2f}", {"": max(speeds)}, at_least=True)]
 
 
+def flight_memory(bench):
+    """What a node span costs inside the functions of flight memory: its slot, its way into the ring, the figures for who comes
+    after a kill."""
+    spans, program = 10_000, ROOT / "build/release/tests/bench/bench_flight"
+    functions = ("take_slot", "append", "release_slot", "note_figures")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        tool = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={BUILD}/flight.out"]
+        tool += [f"--toggle-collect=flight_{name}" for name in functions]
+        bench.run("empty", [program, folder, spans], tool)
+    total = int(re.search(r"^totals: (\d+)", (BUILD / "flight.out").read_text(), re.M)[1])
+    return [Row("flight memory, instructions of a node span", 300, "{:,.0f}", {"": total / spans})]
+
+
 def stacks(bench):
     """Python stacks of allocations: one that is left out, and one whose functions and lines have been seen before."""
     captures = 10_000
@@ -395,6 +408,7 @@ ROWS = {
         stacks,
         tracking,
         resident_memory,
+        flight_memory,
         encoding,
         launcher_time,
         launcher_memory,

@@ -143,7 +143,7 @@ def resident_kib():
         for line in smaps:
             name, *rest = line.split()
             if "-" in name:
-                shared = "/memfd:" in line
+                shared = "/memfd:" in line or "/dev/shm/comfydd-" in line
             elif name == ("Size:" if shared else "Rss:"):
                 total += int(rest[0])
     return total

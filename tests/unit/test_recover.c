@@ -196,6 +196,7 @@ static void an_unknown_death_was_at_the_last_sign_of_life(void **state) {
     const struct recover_verdict unknown = {"killed", "ProcessKilled", "Nobody knows.", 0};
     leave_open(open_workflow(10));
     finish_nodes(10, 11, 1); /* ends at 3000 */
+    flight_note_life(flight, 2000);
     settings.agent_url = "http://127.0.0.1:1";
     assert_int_equal(recover_send(file, &unknown, &settings, 0, see, &seen, NULL), -EAGAIN);
     assert_int_equal(seen.workflow.death_ns, 3000);
