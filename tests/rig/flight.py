@@ -28,7 +28,10 @@ def _span(content, offset):
 
 
 def read(path):
+    """A memory whose process is still making it holds nothing."""
     content = pathlib.Path(path).read_bytes()
+    if content[:8] != b"CDFLIGHT":
+        return Flight(0, set(), set(), set())
     (_, _, _, _, _, _, _, _, _, slots, slot_size, slot_count, ring, ring_size, pid, _, _, _, head, tail, *_) = (
         HEADER.unpack_from(content)
     )
