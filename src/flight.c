@@ -398,3 +398,8 @@ const void *flight_memory(const struct flight *flight, size_t *size) {
 void flight_set_clean_exit(struct flight *flight) {
     __atomic_store_n(&flight->header->clean_exit, 1, __ATOMIC_RELEASE);
 }
+
+void flight_remove_delivered(const struct flight *flight) {
+    struct flight_counts spans = flight_counts(flight);
+    if (spans.sent + spans.dropped == spans.recorded && !flight_slots_taken(flight)) flight_files_remove();
+}

@@ -114,6 +114,10 @@ void flight_note_figures(struct flight *flight, const struct flight_figures *fig
 /* The process ends in an orderly way. */
 void flight_set_clean_exit(struct flight *flight);
 
+/* The process ends: its file goes when nothing is left in it (no span is open or waits); else whoever comes next sends it. The
+ * mapping stays. */
+void flight_remove_delivered(const struct flight *flight);
+
 /* ---- readers of somebody else's mapping ---- */
 
 struct flight_view {

@@ -42,19 +42,13 @@ void *__dso_handle = &__dso_handle;
 
 /* ---- exit and exec ---- */
 
-/* The file goes when nothing is left in it; else whoever comes next sends it (flight_files). */
-static void remove_delivered(void) {
-    struct flight_counts spans = flight_counts(flight);
-    if (spans.sent + spans.dropped == spans.recorded && !flight_slots_taken(flight)) flight_files_remove();
-}
-
 static void stop(void) {
     if (owner != getpid()) return; /* nothing started here, or a fork's child that traced nothing */
     executor_shutdown();           /* before the flush: it finishes spans */
     exporter_stop(FLUSH_MS);
     span_disconnect();
     flight_set_clean_exit(flight); /* the mapping itself stays: threads may still be about */
-    remove_delivered();
+    flight_remove_delivered(flight);
     struct flight_counts spans = flight_counts(flight);
     if (spans.sent < spans.recorded)
         log_line("%llu of %llu spans did not reach the Datadog agent%s",
@@ -71,7 +65,7 @@ void preload_before_exec(void) {
 
 void preload_before_exit(void) {
     preload_before_exec();
-    if (owner != 0 && owner == getpid()) remove_delivered();
+    if (owner != 0 && owner == getpid()) flight_remove_delivered(flight);
 }
 
 /* ---- fork ---- */
