@@ -15,6 +15,7 @@ struct owner {
     uint32_t next_at_work; /* in the list of those at work */
     uint32_t only_node;    /* of a workflow: its node at work when there is exactly one */
     bool used;             /* by a live allocation; only during a sweep */
+    uint32_t devices;      /* bit n: there are counts for device n */
     const void *thread;    /* who works for it: the address of that thread's `current` */
     char id[TEXT_SIZE], class_type[TEXT_SIZE];
     /* Twice: the thread that works for the owner needs no atomic additions. */
@@ -134,15 +135,25 @@ static uint64_t count_of(const struct owner *owner, unsigned device, unsigned wh
            __atomic_load_n(&owner->others[device][what], __ATOMIC_RELAXED);
 }
 
+static uint32_t devices_of(const struct owner *owner) {
+    return __atomic_load_n(&owner->devices, __ATOMIC_RELAXED);
+}
+
+static void note_device(struct owner *owner, unsigned index) {
+    if (!(devices_of(owner) & 1u << index)) __atomic_fetch_or(&owner->devices, 1u << index, __ATOMIC_RELAXED);
+}
+
 void owners_close(uint32_t which) {
     struct owner *owner = get(which);
     if (!owner || owner->state == FREE || owner->state == CLOSED) return;
     struct owner *workflow = get(owner->workflow);
-    for (unsigned device = 0; workflow && device < LEDGER_DEVICES; device++)
-        for (unsigned what = 0; what < COUNTS; what++) {
-            uint64_t count = count_of(owner, device, what);
-            if (count) __atomic_fetch_add(&workflow->others[device][what], count, __ATOMIC_RELAXED);
-        }
+    for (uint32_t left = workflow ? devices_of(owner) : 0; left; left &= left - 1) {
+        unsigned device = (unsigned)__builtin_ctz(left);
+        note_device(workflow, device);
+        for (unsigned what = 0; what < COUNTS; what++)
+            __atomic_fetch_add(&workflow->others[device][what], count_of(owner, device, what),
+                               __ATOMIC_RELAXED);
+    }
     set_state(which, CLOSED);
 }
 
@@ -175,6 +186,7 @@ void owners_count_allocation(uint32_t which, uint8_t device, uint64_t bytes) {
     struct owner *owner = get(which);
     if (!owner) return;
     unsigned index = ledger_device_index(device);
+    note_device(owner, index);
     if (works_here(owner)) {
         add_mine(&owner->mine[index][ALLOCATIONS], 1);
         add_mine(&owner->mine[index][BYTES], bytes);
@@ -186,7 +198,10 @@ void owners_count_allocation(uint32_t which, uint8_t device, uint64_t bytes) {
 
 void owners_count_failure(uint32_t which, uint8_t device) {
     struct owner *owner = get(which);
-    if (owner) __atomic_fetch_add(&owner->others[ledger_device_index(device)][FAILED], 1, __ATOMIC_RELAXED);
+    if (!owner) return;
+    unsigned index = ledger_device_index(device);
+    note_device(owner, index);
+    __atomic_fetch_add(&owner->others[index][FAILED], 1, __ATOMIC_RELAXED);
 }
 
 /* ---- reading ---- */
@@ -201,9 +216,10 @@ struct owner_counts owners_counts_on(uint32_t which, uint8_t device) {
 }
 
 struct owner_counts owners_counts(uint32_t which) {
+    const struct owner *owner = get(which);
     struct owner_counts sum = {0};
-    for (uint8_t device = 0; device < LEDGER_DEVICES; device++) {
-        struct owner_counts on = owners_counts_on(which, device);
+    for (uint32_t left = owner ? devices_of(owner) : 0; left; left &= left - 1) {
+        struct owner_counts on = owners_counts_on(which, (uint8_t)__builtin_ctz(left));
         sum.allocations += on.allocations;
         sum.bytes += on.bytes;
         sum.failed += on.failed;
