@@ -73,6 +73,7 @@ void preload_before_exit(void) {
 /* Only notes; the work is done when the child runs a workflow itself. Most children exec something else instead. */
 static void forked(void) {
     cuda_hooks_forked();
+    memory_forked();
     executor_forked();
     frames_forked();
     span_disconnect();

@@ -40,6 +40,14 @@ void memory_start(void) {
         log_line("GPU allocations are tracked without Python stacks: %s", frames_failure());
 }
 
+void memory_forked(void) {
+    ledger_forked();
+    usage_forked();
+    owners_forked();
+    oom_forked();
+    unreported_ooms = 0;
+}
+
 static bool gpu_in_use(void) {
     return ledger_recording() && (usage_devices() || usage_pinned());
 }

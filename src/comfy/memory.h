@@ -13,6 +13,9 @@
  * or a log line says why not. */
 void memory_start(void);
 
+/* In the child of a fork, from an atfork handler: the GPU memory is the parent's. Async-signal-safe. */
+void memory_forked(void);
+
 struct memory; /* of one node or workflow, from its beginning to its end */
 struct span;
 struct failure;

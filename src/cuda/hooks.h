@@ -11,7 +11,7 @@
  * allocated already stays unknown. */
 void cuda_hooks_start(bool torch_caches);
 
-/* In the child of a fork: forgets the parent's contexts and goes on. The ledger is told by itself (ledger_forked). */
+/* In the child of a fork: forgets the parent's contexts and goes on. The ledger is told by itself (comfy/memory). */
 void cuda_hooks_forked(void);
 
 /* The real dlsym, which the exported one jumps to; NULL leaves it to be found when it is needed. */

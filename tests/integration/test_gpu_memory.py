@@ -238,6 +238,22 @@ workflow("job", n1=("Load", {}), n2=("Use", {"value": ("1", 0), "sizes": str(1 <
     assert "GPU allocation 1 of 1: 30.0 MB on GPU 0 by Load (node 1)" in err
 
 
+def test_what_the_parent_of_a_fork_has_is_not_the_childs(gpu):
+    program = """
+import os
+workflow("parent", n1=("Keep", {"value": 0, "size": 3 << 20, "device": 0}), n2=("Show", {"value": ("1", 0)}))
+child = os.fork()
+if child == 0:
+    workflow("child", n1=("Number", {"value": 1}), n2=("Show", {"value": ("1", 0)}))
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+workflow("after", n1=("Number", {"value": 1}), n2=("Show", {"value": ("1", 0)}))
+"""
+    _, traces, _ = gpu(ENDS[-1], "r4", "native").run(program)
+    assert "memory.vram.peak_bytes" not in traces["child"].root["metrics"]
+    assert traces["after"].root["metrics"]["memory.vram.peak_bytes"] == 3 * MIB
+
+
 def test_without_a_gpu_there_are_no_gpu_tags(gpu):
     program = """
 workflow("job", n1=("Number", {"value": 1}), n2=("Show", {"value": ("1", 0)}))
