@@ -1,16 +1,22 @@
 """make demo: a local agent and a ComfyUI with comfydd loaded, seven workflows, and the traces that the agent
-received.
+received; then the stand-in under comfydd run, killed in the middle of a node.
 
 COMFYUI=dir runs that checkout (COMFYUI_PYTHON=its interpreter), else the stand-in runs. Exits with 1 when a
 trace is missing or says something wrong."""
 
+import contextlib
+import os
 import pathlib
+import signal
+import sqlite3
 import sys
 import tempfile
 
-from rig import comfyui, stand_in, traces
+from rig import comfyui, session, stand_in, traces
 from rig.agent import Agent
-from rig.process import Failed
+from rig.launcher import LaunchedStandIn, command_of
+from rig.process import Failed, wait_for
+from rig.workflows import prompt
 
 
 def run_and_show(workflow, application, agent):
@@ -23,6 +29,49 @@ def run_and_show(workflow, application, agent):
     for problem in wrong:
         print(f"   WRONG: {problem}")
     return not wrong
+
+
+def print_lines_of_ours(application):
+    for line in application.log().splitlines():
+        if line.startswith("comfydd:"):
+            print(f"   {line}")
+
+
+def killed(folder, agent):
+    """True when all is told that a ComfyUI leaves behind which is killed in the middle of a node."""
+    print("\n8. killed: SIGKILL while a node runs, under comfydd run")
+    folder.mkdir()
+    database = folder / "jobs.db"
+    options = ("--restart=failure", f"--jobs-db=sqlite:{database}", f"--state={folder}/state")
+    graph = prompt(
+        n1=("Number", {"value": 1}),
+        n2=("WaitForInterrupt", {"value": ("n1", 0), "signal": "begun"}),
+        n3=("Show", {"a": ("n2", 0)}),
+    )
+    app = LaunchedStandIn(launch=options)
+    environment = {"DD_TRACE_AGENT_URL": agent.url, "COMFYDD_FLIGHT_FOLDER": os.fspath(folder)}
+    with comfyui.ComfyUI(app, folder / "app", environment=environment) as application:
+        application.submit(graph, {"job_id": "demo-killed"})
+        wait_for("the node to run", 30, lambda: app.node_has_started(application, "begun"))
+        os.kill(command_of(application.process.child.pid), signal.SIGKILL)
+        trace = wait_for("the trace", 30, lambda: session.of_job(agent.spans(), "demo-killed"))
+        wait_for("its successor", 30, lambda: application.log().count("listening on port") == 2)
+        rows = wait_for("the job's row", 30, lambda: jobs(database))
+    for line in traces.picture(trace):
+        print(f"   {line}")
+    print("\nwhat comfydd run said:")
+    print_lines_of_ours(application)
+    print("\nthe job's row in SQLite:")
+    for row in rows:
+        print("   " + "   ".join(map(str, row)))
+    return trace.root["meta"]["workflow.status"] == "killed" and [row[1] for row in rows] == ["failed"]
+
+
+def jobs(database):
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'comfydd_jobs'").fetchall():
+            return []  # the table is made on first use
+        return connection.execute("SELECT job_id, state, class_type, reason FROM comfydd_jobs").fetchall()
 
 
 def demo(folder):
@@ -40,9 +89,8 @@ def demo(folder):
                 elif not run_and_show(workflow, application, agent):
                     bad += 1
         print("\nwhat the library said:")
-        for line in application.log().splitlines():
-            if line.startswith("comfydd:"):
-                print(f"   {line}")
+        print_lines_of_ours(application)
+        bad += not killed(folder / "killed", agent)
         complaints = agent.complaints()
         if complaints:
             print(f"the agent complains: {complaints}")
