@@ -28,10 +28,11 @@ def test_the_demo_prints_seven_right_traces():
     assert done.returncode == 0, done.stdout
     for number, workflow in enumerate(workflows.of_stand_in(), 1):
         assert f"{number}. {workflow.name}: {workflow.about}" in done.stdout
-    assert done.stdout.count("workflow#") == 7
+    assert done.stdout.count("workflow#") == 7 + 1  # the killed one
     assert "WRONG" not in done.stdout
     assert "raised at" in done.stdout
-    assert done.stdout.count("Per-node execution instrumented") == 1
+    assert done.stdout.count("Per-node execution instrumented") == 1 + 2  # before the kill and after it
+    assert "KILLED" in done.stdout and "demo-killed   failed   WaitForInterrupt" in done.stdout
 
 
 def right_trace():
