@@ -8,6 +8,7 @@ import sqlite3
 import sys
 
 import pytest
+from strict_agent_process import StrictAgent
 
 from rig import comfyui, session
 from rig.cgroups import v1_group
@@ -146,3 +147,27 @@ def test_the_agent_is_away_and_comes_back_with_the_next_start(agent, tmp_path):
     (tmp_path / "second").mkdir()
     with Supervised(tmp_path / "second", agent.url):
         check(died(agent), "ProcessKilled", "without saying why")
+
+
+def test_the_agent_comes_back_while_the_successor_runs(tmp_path):
+    """What was kept is sent with its own verdict, not with that of a later death."""
+    (port,) = free_ports(1)
+    options = ("--restart=failure", "--max-restarts=2")
+    with Supervised(tmp_path, f"http://127.0.0.1:{port}", *options) as application:
+        application.begin()
+        application.kill()
+        application.said("are kept until the Datadog agent takes them")
+        application.said(r"(?s)listening on port.*listening on port")
+        application.kill(signal.SIGSEGV)
+        application.said("crashed with SIGSEGV")
+        with StrictAgent("--port", str(port)) as agent:
+
+            def roots():
+                return [span for span in agent.spans if span["name"] == "comfyui.workflow.execute"]
+
+            (root,) = wait_for("the trace", 40, roots)
+            assert root["meta"]["error.type"] == "ProcessKilled"
+            assert "SIGKILL" in root["meta"]["error.message"]
+            ids = [(span["trace_id"], span["span_id"]) for span in agent.spans]
+            assert len(ids) == len(set(ids)) == 3
+        assert len(application.jobs()) == 1
