@@ -1,7 +1,5 @@
 #include "cli/restart.h"
 
-#include <stdbool.h>
-
 static bool is_wanted(enum restart_when when, enum verdict_kind kind) {
     switch (kind) {
     case VERDICT_MEMORY:
@@ -18,9 +16,9 @@ static bool is_wanted(enum restart_when when, enum verdict_kind kind) {
     return false;
 }
 
-enum restart_decision restart_decide(struct restart *restart, const struct verdict *verdict, double ran_s,
-                                     double *wait_s) {
-    if (!is_wanted(restart->when, verdict->kind)) return RESTART_NOT;
+enum restart_decision restart_decide(struct restart *restart, const struct verdict *verdict,
+                                     bool told_to_stop, double ran_s, double *wait_s) {
+    if (told_to_stop || !is_wanted(restart->when, verdict->kind)) return RESTART_NOT;
     if (ran_s >= RESTART_GOOD_RUN_S) restart->in_a_row = 0;
     if (restart->in_a_row >= restart->most) return RESTART_GIVE_UP;
     *wait_s = restart->in_a_row < 6 ? (double)(1 << restart->in_a_row) : 60;

@@ -121,25 +121,24 @@ static _Noreturn void die_unstarted(const char *command, const struct supervise_
 }
 
 /* Runs the command once, to its end. */
-static struct verdict run_once(char **command, double *ran_s) {
+static struct verdict run_once(char **command, struct supervise_end *end) {
     struct verdict_facts facts = {0};
     limit_before(&limit, &facts);
-    struct supervise_end end = supervise_run(command, config()->run.grace_s, &hooks);
-    if (end.error) die_unstarted(command[0], &end);
-    *ran_s = end.ran_s;
-    struct verdict verdict = judge(&end, &facts);
-    if (end.we_killed) kill_rest();
-    tell(&verdict, end.ran_s);
+    *end = supervise_run(command, config()->run.grace_s, &hooks);
+    if (end->error) die_unstarted(command[0], end);
+    struct verdict verdict = judge(end, &facts);
+    if (end->we_killed) kill_rest();
+    tell(&verdict, end->ran_s);
     aftermath_note(&verdict);
     aftermath_send(AGENT_S);
     return verdict;
 }
 
 /* Whether to start it again: waits, and clears the way. *exit_code changes when a signal ends the wait. */
-static bool is_run_again(struct restart *restart, const struct verdict *verdict, double ran_s,
-                         int *exit_code) {
+static bool is_run_again(struct restart *restart, const struct verdict *verdict,
+                         const struct supervise_end *end, int *exit_code) {
     double wait_s;
-    switch (restart_decide(restart, verdict, ran_s, &wait_s)) {
+    switch (restart_decide(restart, verdict, end->stop_signal != 0, end->ran_s, &wait_s)) {
     case RESTART_NOT:
         return false;
     case RESTART_GIVE_UP:
@@ -160,10 +159,10 @@ static int run_to_the_end(char **command) {
     struct restart restart = {.when = (enum restart_when)config()->run.restart,
                               .most = config()->run.max_restarts};
     for (;;) {
-        double ran_s;
-        struct verdict verdict = run_once(command, &ran_s);
+        struct supervise_end end;
+        struct verdict verdict = run_once(command, &end);
         int exit_code = verdict.exit_code;
-        if (!is_run_again(&restart, &verdict, ran_s, &exit_code)) return exit_code;
+        if (!is_run_again(&restart, &verdict, &end, &exit_code)) return exit_code;
     }
 }
 

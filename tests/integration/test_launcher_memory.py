@@ -3,6 +3,7 @@
 import mmap
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -93,6 +94,22 @@ def test_the_limit_is_the_one_asked_for_and_nearness_is_told_once(tmp_path):
             assert (group.parent / name / "memory.limit_in_bytes").read_text() == f"{100 * MiB}\n"
         assert launched.text().count("are in use") == 1
         assert not (group.parent / name).exists()
+
+
+def test_a_memory_kill_while_stopping_is_told_and_not_restarted(tmp_path):
+    program = (
+        "import signal; print('ready', flush=True); signal.sigwait({signal.SIGTERM});"
+        "x = [b'x' * (1 << 20) for _ in range(200)]; signal.pause()"
+    )
+    program = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM});" + program
+    with v1_group("stopping"):  # skips where there are none
+        with Launched(
+            tmp_path / "log", "--memory-limit=64M", "--", sys.executable, "-c", program
+        ) as launched:
+            launched.wait_to_say("ready")
+            launched.child.send_signal(signal.SIGTERM)
+            assert launched.wait() == 137
+    assert "killed for memory" in launched.text() and launched.text().count("ready") == 1
 
 
 # ---- RLIMIT_DATA ----

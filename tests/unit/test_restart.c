@@ -4,7 +4,7 @@
 static enum restart_decision after(struct restart *restart, enum verdict_kind kind, double ran_s,
                                    double *wait_s) {
     struct verdict verdict = {.kind = kind};
-    return restart_decide(restart, &verdict, ran_s, wait_s);
+    return restart_decide(restart, &verdict, false, ran_s, wait_s);
 }
 
 static void what_is_restarted(void **state) {
@@ -55,6 +55,16 @@ static void a_good_run_ends_the_row(void **state) {
     assert_int_equal(after(&restart, VERDICT_MEMORY, 0, &wait_s), RESTART_GIVE_UP);
 }
 
+static void what_was_told_to_stop_stays_so(void **state) {
+    (void)state;
+    struct restart restart = {.when = RESTART_AFTER_FAILURE, .most = 9};
+    double wait_s;
+    for (int kind = VERDICT_SUCCESS; kind <= VERDICT_RESTART; kind++) {
+        struct verdict verdict = {.kind = (enum verdict_kind)kind};
+        assert_int_equal(restart_decide(&restart, &verdict, true, 1, &wait_s), RESTART_NOT);
+    }
+}
+
 static void no_restarts_at_all(void **state) {
     (void)state;
     struct restart restart = {.when = RESTART_AFTER_FAILURE, .most = 0};
@@ -65,9 +75,8 @@ static void no_restarts_at_all(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_restarted),
-        cmocka_unit_test(the_wait_doubles_up_to_a_minute),
-        cmocka_unit_test(a_good_run_ends_the_row),
+        cmocka_unit_test(what_is_restarted),       cmocka_unit_test(the_wait_doubles_up_to_a_minute),
+        cmocka_unit_test(a_good_run_ends_the_row), cmocka_unit_test(what_was_told_to_stop_stays_so),
         cmocka_unit_test(no_restarts_at_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
