@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import sys
 import xml.etree.ElementTree
 
@@ -102,11 +103,12 @@ class Child:
 
     def unnoticed(self, *command, preload=str(LIBRARY), wanted=0, **variables):
         """Asserts that the library changes nothing and the command did what the test wants; its stdout."""
-        memory = set(os.listdir("/dev/shm"))
-        bare = self.run("bare", command, None, **variables)
-        assert bare[0] == wanted, bare
-        assert self.run("preloaded", command, preload, **variables) == bare
-        assert not [name for name in set(os.listdir("/dev/shm")) - memory if "comfydd" in name]
+        with tempfile.TemporaryDirectory() as flight:
+            variables["COMFYDD_FLIGHT_FOLDER"] = flight
+            bare = self.run("bare", command, None, **variables)
+            assert bare[0] == wanted, bare
+            assert self.run("preloaded", command, preload, **variables) == bare
+            assert os.listdir(flight) == []
         return bare[1]
 
 
