@@ -154,7 +154,13 @@ void owners_close(uint32_t which) {
             __atomic_fetch_add(&workflow->others[device][what], count_of(owner, device, what),
                                __ATOMIC_RELAXED);
     }
-    set_state(which, CLOSED);
+    if (devices_of(owner)) {
+        set_state(which, CLOSED);
+        return;
+    }
+    set_state(which,
+              FREE); /* it owns nothing; most nodes do not allocate, and should not take up a place each */
+    if (which < searched_to) searched_to = which;
 }
 
 uint32_t owners_enter(uint32_t which) {

@@ -98,9 +98,17 @@ static void test_places_are_used_again_but_not_those_of_live_allocations(void **
         assert_int_not_equal(node, OWNER_NOBODY);
         assert_int_not_equal(node, keeper);
         assert_int_not_equal(node, workflow);
+        owners_count_allocation(node, 0, 1);
         owners_close(node);
     }
     assert_string_equal(owners_id(keeper), "keeps");
+}
+
+static void test_who_has_allocated_nothing_leaves_its_place(void **state) {
+    (void)state;
+    uint32_t workflow = owners_open(OWNER_NOBODY, "prompt", ""), node = owners_open(workflow, "1", "A");
+    owners_close(node);
+    assert_int_equal(owners_open(workflow, "2", "B"), node);
 }
 
 static void test_a_full_table_has_no_more(void **state) {
@@ -132,6 +140,7 @@ int main(void) {
         cmocka_unit_test_setup(test_counts_of_a_node_are_its_workflows_too, begin),
         cmocka_unit_test_setup(test_other_threads_work_for_the_only_node, begin),
         cmocka_unit_test_setup(test_places_are_used_again_but_not_those_of_live_allocations, begin),
+        cmocka_unit_test_setup(test_who_has_allocated_nothing_leaves_its_place, begin),
         cmocka_unit_test_setup(test_a_full_table_has_no_more, begin),
         cmocka_unit_test_setup(test_long_texts_are_cut, begin),
     };
