@@ -45,7 +45,7 @@ preload_everywhere() {
 # Sets the arguments to those of a ComfyUI in the usual places.
 find_comfyui() {
     for folder in "${COMFYUI_PATH:-}" "$PWD" /comfyui /ComfyUI /opt/ComfyUI /app/ComfyUI /app /workspace/ComfyUI \
-        /root/ComfyUI "${HOME:-/root}/ComfyUI"; do
+        "${HOME:+$HOME/ComfyUI}"; do
         if [ -n "$folder" ] && [ -f "$folder/main.py" ] && [ -f "$folder/execution.py" ]; then
             comfyui=$folder
             return

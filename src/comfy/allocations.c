@@ -108,9 +108,11 @@ void allocations_largest(struct span *span) {
     for (unsigned i = 0; i < largest.count && used + 1 < sizeof text; i++) {
         char line[STACK_SIZE + 256];
         size_t size = describe(&largest.entry[i], line, sizeof line);
-        log_line("GPU allocation %u of %" PRIu64 ": %s", i + 1, ledger_count(), line);
         used +=
             (size_t)snprintf(text + used, sizeof text - used, "%s%.*s", used ? "\n" : "", (int)size, line);
+        for (char *end = line; (end = strchr(end, '\n')); end++)
+            *end = ','; /* a log line is one line */
+        log_line("GPU allocation %u of %" PRIu64 ": %s", i + 1, ledger_count(), line);
     }
     span_text(span, TAG_PYTORCH_LARGEST_INFO, text, used < sizeof text ? used : sizeof text - 1);
 }

@@ -106,6 +106,8 @@ static void set_state(uint32_t which, enum state state) {
 /* Not by printing: that costs more than all the rest here. */
 static void copy_cut(char out[TEXT_SIZE], const char *text) {
     size_t size = strnlen(text, TEXT_SIZE - 1);
+    while (text[size] && size && ((unsigned char)text[size] & 0xc0) == 0x80)
+        size--; /* not in the middle of a character */
     memcpy(out, text, size);
     out[size] = '\0';
 }

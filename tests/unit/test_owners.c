@@ -133,6 +133,8 @@ static void test_long_texts_are_cut(void **state) {
     char text[200];
     snprintf(text, sizeof text, "%0199d", 0);
     assert_int_equal(strlen(owners_id(owners_open(OWNER_NOBODY, text, text))), 63);
+    memcpy(text + 62, "\xc3\xa9", 2); /* a character of two bytes at the limit: JSON takes whole ones only */
+    assert_int_equal(strlen(owners_id(owners_open(OWNER_NOBODY, text, text))), 62);
 }
 
 int main(void) {
