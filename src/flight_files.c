@@ -198,114 +198,139 @@ static bool read_header(int fd, struct flight_header *header) {
     return pread(fd, header, sizeof *header, 0) == (ssize_t)sizeof *header && header->magic == FLIGHT_MAGIC;
 }
 
-/* `header` may be NULL: then the name has to do. */
-static bool is_dead(const struct flight_header *header, const struct file_name *name,
+/* A file that is open. */
+struct candidate {
+    int fd;
+    struct stat status;
+    bool has_header;
+    struct flight_header header;
+};
+
+static int look(struct candidate *file) {
+    if (fstat(file->fd, &file->status)) return -errno;
+    if (!is_ours(&file->status)) return -EPERM;
+    file->has_header = read_header(file->fd, &file->header);
+    return 0;
+}
+
+/* `named`: whose it is by its name, for one without a header. */
+static bool is_dead(const struct candidate *file, const struct process_identity *named,
                     const struct process_identity *me) {
-    struct process_identity process = name->process;
-    if (header) {
-        char boot_id[PROCESS_BOOT_ID_SIZE];
-        process_boot_id(boot_id);
-        if (header->boot_id[0] && boot_id[0] && strncmp(header->boot_id, boot_id, sizeof boot_id) != 0)
-            return true;
-        struct process_identity supervisor = {header->supervisor_pid, header->supervisor_start_ticks};
-        process = (struct process_identity){header->pid, header->pid_start_ticks};
-        if (!process_is(&supervisor, me) && process_runs(&supervisor)) return false;
-    }
+    if (!file->has_header) return process_is(named, me) || !process_runs(named);
+    const struct flight_header *header = &file->header;
+    const struct process_identity process = {header->pid, header->pid_start_ticks};
+    const struct process_identity supervisor = {header->supervisor_pid, header->supervisor_start_ticks};
+    char boot_id[PROCESS_BOOT_ID_SIZE];
+    process_boot_id(boot_id);
+    if (header->boot_id[0] && boot_id[0] && strncmp(header->boot_id, boot_id, sizeof boot_id) != 0)
+        return true;
+    if (!process_is(&supervisor, me) && process_runs(&supervisor)) return false;
     return process_is(&process, me) || !process_runs(&process);
 }
 
-static uint64_t age(const struct flight_header *header, const struct stat *status) {
-    uint64_t written = (uint64_t)status->st_mtim.tv_sec * SECOND + (uint64_t)status->st_mtim.tv_nsec;
-    uint64_t last = header && header->alive_ns > written ? header->alive_ns : written, now = clock_wall_ns();
-    return now > last ? now - last : 0;
+static int claim_opened(struct candidate *file, const struct process_identity *named,
+                        const struct process_identity *me) {
+    int error = look(file);
+    if (error) return error;
+    if (!file->has_header && !named) return -EINVAL;
+    /* Before the lock: as long as we hold it, a supervisor that looks would find its file taken. */
+    if (!is_dead(file, named, me) || !lock(file->fd)) return -EBUSY;
+    return look(file); /* again: somebody may have had it, and have removed it */
 }
 
-/* What is to become of a file that is locked. */
-enum fate { CLAIM, KEEP, REMOVE };
-
-static enum fate judge(const struct flight_header *header, const struct stat *status) {
-    uint64_t old = age(header, status);
-    if (!header) return old > UNFINISHED ? REMOVE : KEEP;
-    if (old > MOST_AGE) return REMOVE;
-    if (header->version != FLIGHT_VERSION) return KEEP; /* its own version may come back */
-    return CLAIM;
+/* Opens the file and locks it; 0, or -errno with nothing open. */
+static int claim(int folder, const char *path, const struct process_identity *named,
+                 const struct process_identity *me, struct candidate *file) {
+    file->fd = open_at(folder, path, O_RDWR);
+    if (file->fd < 0) return -errno;
+    int error = claim_opened(file, named, me);
+    if (error) close(file->fd);
+    return error;
 }
 
-/* A locked descriptor of the file, if it is an orphan to be claimed; else -1. */
-static int claim(int folder, const char *name, const struct process_identity *me, unsigned *removed) {
-    struct file_name parsed;
-    struct flight_header content, *header;
-    struct stat status;
-    if (!parse_name(name, &parsed) || parsed.uid != geteuid()) return -1;
-    if (own.pid == getpid() && strcmp(name, own.name) == 0) return -1; /* closing it would end our lock */
-    int fd = open_at(folder, name, O_RDWR);
-    if (fd < 0) return -1;
-    if (fstat(fd, &status) == 0 && is_ours(&status)) {
-        /* Before the lock: as long as we hold it, a supervisor that looks would find its file taken. */
-        header = read_header(fd, &content) ? &content : NULL;
-        if (is_dead(header, &parsed, me) && lock(fd) && fstat(fd, &status) == 0 && is_ours(&status)) {
-            header = read_header(fd, &content) ? &content : NULL;
-            enum fate fate = judge(header, &status);
-            if (fate == CLAIM) return fd;
-            if (fate == REMOVE) *removed += unlinkat(folder, name, 0) == 0;
-        }
-    }
-    close(fd);
-    return -1;
+int flight_files_claim(const char *path, const struct process_identity *me) {
+    struct candidate file;
+    int saved_errno = errno;
+    int error = claim(AT_FDCWD, path, NULL, me, &file);
+    errno = saved_errno;
+    return error ? error : file.fd;
 }
 
-int flight_files_claim(const char *folder, const struct process_identity *me, char *path, size_t room) {
-    int saved_errno = errno, found = -ENOENT;
-    unsigned removed = 0, seen = 0;
+/* ---- all that are in the folder ---- */
+
+static bool is_too_old(const struct candidate *file) {
+    uint64_t last = (uint64_t)file->status.st_mtim.tv_sec * SECOND + (uint64_t)file->status.st_mtim.tv_nsec;
+    uint64_t now = clock_wall_ns();
+    if (file->has_header && file->header.alive_ns > last) last = file->header.alive_ns;
+    return now > last && now - last > (file->has_header ? MOST_AGE : UNFINISHED);
+}
+
+/* The names in the folder of which we know who they are, one after the other; NULL at the end. */
+static const char *next_name(DIR *list, unsigned *seen, struct file_name *parsed) {
+    struct dirent *entry;
+    while ((*seen)++ < MOST_SEEN && (entry = readdir(list)))
+        if (parse_name(entry->d_name, parsed) && parsed->uid == geteuid()) return entry->d_name;
+    return NULL;
+}
+
+static DIR *open_list(const char *folder, int *error) {
     int at = open_folder(folder);
     DIR *list = at >= 0 ? fdopendir(at) : NULL;
-    if (!list) {
-        found = -errno;
-        if (at >= 0) close(at);
-        errno = saved_errno;
-        return found;
+    *error = list ? 0 : -errno;
+    if (!list && at >= 0) close(at);
+    return list;
+}
+
+int flight_files_orphans(const char *folder, const struct process_identity *me, bool tidy,
+                         bool (*each)(void *context, int file, const char *path), void *context) {
+    char path[PATH_MAX];
+    int saved_errno = errno, error;
+    unsigned removed = 0, seen = 0;
+    struct file_name parsed;
+    DIR *list = open_list(folder, &error);
+    const char *name;
+    for (bool more = list; more && (name = next_name(list, &seen, &parsed));) {
+        struct candidate file;
+        if (own.pid == getpid() && strcmp(name, own.name) == 0) continue; /* closing it would end our lock */
+        if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path) continue;
+        if (claim(dirfd(list), name, &parsed.process, me, &file)) continue;
+        if (tidy && is_too_old(&file))
+            removed += unlinkat(dirfd(list), name, 0) == 0;
+        else if (file.has_header)
+            more = each(context, file.fd, path);
+        close(file.fd);
     }
-    for (struct dirent *entry; found < 0 && seen < MOST_SEEN && (entry = readdir(list)); seen++) {
-        if (snprintf(path, room, "%s/%s", folder, entry->d_name) >= (int)room) continue;
-        int fd = claim(at, entry->d_name, me, &removed);
-        if (fd >= 0) found = fd;
-    }
-    closedir(list);
+    if (list) closedir(list);
     if (removed)
         log_line("removed %u old file%s of spans in %s that no agent has taken", removed,
                  removed == 1 ? "" : "s", folder);
     errno = saved_errno;
-    return found;
+    return error;
 }
+
+/* ---- those of living processes ---- */
 
 /* A descriptor of the file, if its process has that supervisor; else -1. */
 static int open_supervised(int folder, const char *name, const struct process_identity *supervisor) {
-    struct file_name parsed;
-    struct flight_header header;
-    struct stat status;
-    if (!parse_name(name, &parsed) || parsed.uid != geteuid()) return -1;
-    int fd = open_at(folder, name, O_RDONLY);
-    if (fd < 0) return -1;
-    if (fstat(fd, &status) == 0 && is_ours(&status) && read_header(fd, &header)) {
-        struct process_identity named = {header.supervisor_pid, header.supervisor_start_ticks};
-        if (process_is(&named, supervisor)) return fd;
+    struct candidate file = {.fd = open_at(folder, name, O_RDONLY)};
+    if (file.fd < 0) return -1;
+    if (look(&file) == 0 && file.has_header) {
+        struct process_identity named = {file.header.supervisor_pid, file.header.supervisor_start_ticks};
+        if (process_is(&named, supervisor)) return file.fd;
     }
-    close(fd);
+    close(file.fd);
     return -1;
 }
 
 int flight_files_supervised(const char *folder, const struct process_identity *supervisor,
                             void (*each)(void *context, int fd), void *context) {
-    int saved_errno = errno, error = 0;
-    int at = open_folder(folder);
-    DIR *list = at >= 0 ? fdopendir(at) : NULL;
-    if (!list) {
-        error = -errno;
-        if (at >= 0) close(at);
-    }
-    struct dirent *entry;
-    for (unsigned seen = 0; list && seen < MOST_SEEN && (entry = readdir(list)); seen++) {
-        int fd = open_supervised(at, entry->d_name, supervisor);
+    int saved_errno = errno, error;
+    unsigned seen = 0;
+    struct file_name parsed;
+    DIR *list = open_list(folder, &error);
+    const char *name;
+    while (list && (name = next_name(list, &seen, &parsed))) {
+        int fd = open_supervised(dirfd(list), name, supervisor);
         if (fd >= 0) each(context, fd);
     }
     if (list) closedir(list);

@@ -29,12 +29,18 @@ void flight_files_remove(void);
 /* Whether it has one. */
 bool flight_files_has_own(void);
 
-/* The next orphan: a file of this user whose process is dead, and whose supervisor, if it has one, is `me` or dead. A
- * process that has become another program (execv) is dead to the new one. Claims it: a descriptor, and its path; -ENOENT
- * when there is none, -errno when the folder cannot be read. Unlink the path when it is done with; closing the descriptor
- * lets go of the file, and the next claim may find it again. What holds nothing, and what is older than a day, is
- * removed on the way. */
-int flight_files_claim(const char *folder, const struct process_identity *me, char *path, size_t room);
+/* Claims the file at `path`, in whatever folder, if it is an orphan: a flight memory of this user whose process is dead, and
+ * whose supervisor, if it has one, is `me` or dead. A process that has become another program (execv) is dead to the new
+ * one. Returns a descriptor; closing it lets go of the file. Who is done with the file unlinks it before that. Or -errno:
+ * -EBUSY when its process or its supervisor lives or somebody else has claimed it, -ELOOP for a link, -EPERM for what is
+ * no plain file of mode 0600 of this user, -EINVAL for what is no flight memory. */
+int flight_files_claim(const char *path, const struct process_identity *me);
+
+/* Claims each orphan in the folder in turn and calls `each` with it, until that returns false; the descriptor is not the
+ * callee's to close. With `tidy`, what holds nothing and what is older than a day is removed on the way; without, nothing
+ * is. 0, or -errno when the folder cannot be read. */
+int flight_files_orphans(const char *folder, const struct process_identity *me, bool tidy,
+                         bool (*each)(void *context, int file, const char *path), void *context);
 
 /* Calls `each` with a descriptor for reading, the callee's to close, of every file whose process, dead or alive, has this
  * supervisor. 0, or -errno when the folder cannot be read. Not while the caller has claimed one of them: to close another

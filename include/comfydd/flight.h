@@ -48,7 +48,7 @@ struct flight_header {
     uint64_t spans_recorded, spans_sent, spans_dropped; /* counts since creation */
     /* Whoever looks after the process (comfydd run), as pid and pid_start_ticks say it of the process itself; 0: nobody. */
     int32_t supervisor_pid;
-    uint32_t reserved_word;
+    uint32_t told; /* 1: after the death, the jobs that were running have been recorded */
     uint64_t supervisor_start_ticks;
     /* The last sign of life, ns since the Unix epoch (written every second while a span is open), and the figures of then,
      * in bytes; 0 when unknown. The peak is that of the workflow that was running. */

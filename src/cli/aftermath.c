@@ -11,13 +11,12 @@
 #include "flight_files.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { MOST_DEATHS = 16, MOST_TOLD = 16 };
+enum { MOST_DEATHS = 16 };
 
 #define SECOND UINT64_C(1000000000)
 #define AGAIN  (10 * SECOND) /* between two attempts while the command runs */
@@ -35,9 +34,6 @@ static struct {
     struct jobs_watch *watch;         /* owned; NULL when the jobs of living processes are not recorded */
     struct death deaths[MOST_DEATHS]; /* a ring */
     unsigned death_count;
-    char told[MOST_TOLD]
-             [NAME_MAX]; /* a ring: files whose jobs have been recorded, though the agent was down */
-    unsigned told_count;
     uint64_t next_ns; /* of the next attempt; clock_mono_ns */
 } state;
 
@@ -84,101 +80,91 @@ static bool is_too_early(const struct flight_header *header) {
     return is_below_us(header) && clock_wall_ns() < header->alive_ns + YOUNG;
 }
 
-static struct recover_verdict judge(const struct death *death) {
-    if (!death)
-        return (struct recover_verdict){
-            .status = "killed",
-            .error_type = "ProcessKilled",
-            .message = "The process ended without saying why: it was killed, or crashed."};
+static struct recover_verdict judge(const struct flight_header *header, const struct death *death) {
+    if (!death) return recover_unseen(header, &state.self);
     return (struct recover_verdict){death->verdict.status, death->verdict.error_type, death->verdict.sentence,
                                     death->at_ns};
 }
 
 /* ---- jobs ---- */
 
-static void record_job(const struct recover_workflow *workflow, void *context) {
-    const struct recover_verdict *verdict = context;
+void aftermath_record(struct jobs *jobs, const struct recover_workflow *workflow,
+                      const struct recover_verdict *verdict) {
     char reason[320];
     bool is_error = verdict->error_type && *verdict->error_type;
     snprintf(reason, sizeof reason, "%s%s%s", is_error ? verdict->error_type : "", is_error ? ": " : "",
              verdict->message);
+    jobs_write(jobs, &(struct job_event){
+                         .job_id = workflow->job_id,
+                         .prompt_id = workflow->prompt_id,
+                         .state = is_error ? "failed" : "interrupted",
+                         .reason = reason,
+                         .node_id = workflow->node_id,
+                         .class_type = workflow->class_type,
+                         .peak_memory_bytes = workflow->peak_vram_bytes,
+                         .started_ns = workflow->start_ns,
+                         .at_ns = workflow->death_ns,
+                     });
+}
+
+static void tell_of(const struct recover_workflow *workflow, void *context) {
     log_line("workflow %s was running%s%s%s%s", workflow->prompt_id, *workflow->node_id ? ", in node " : "",
              workflow->node_id, *workflow->class_type ? ", " : "", workflow->class_type);
-    if (!state.jobs) return;
-    jobs_write(state.jobs, &(struct job_event){
-                               .job_id = workflow->job_id,
-                               .prompt_id = workflow->prompt_id,
-                               .state = is_error ? "failed" : "interrupted",
-                               .reason = reason,
-                               .node_id = workflow->node_id,
-                               .class_type = workflow->class_type,
-                               .peak_memory_bytes = workflow->peak_vram_bytes,
-                               .started_ns = workflow->start_ns,
-                               .at_ns = workflow->death_ns,
-                           });
-}
-
-static const char *file_name(const char *path) {
-    return strrchr(path, '/') + 1;
-}
-
-static bool is_told(const char *path) {
-    for (size_t i = 0; i < MOST_TOLD; i++)
-        if (strcmp(state.told[i], file_name(path)) == 0) return true;
-    return false;
-}
-
-static void note_told(const char *path) {
-    snprintf(state.told[state.told_count++ % MOST_TOLD], NAME_MAX, "%s", file_name(path));
+    if (state.jobs) aftermath_record(state.jobs, workflow, context);
 }
 
 /* ---- sending ---- */
 
-/* Whether a later attempt may end otherwise. */
-static bool is_temporary(int error) {
-    return error == -EAGAIN || error == -ENOMEM;
-}
+/* An attempt at all files. */
+struct attempt {
+    uint64_t deadline_ns; /* clock_mono_ns */
+    bool running;         /* the command is */
+    bool failed;          /* something is left for later */
+};
 
-/* 0: the file has been dealt with, one way or the other. -errno: it is left for later. */
-static int send_file(int file, const char *path, double seconds, bool running) {
+static int send_file(const struct attempt *attempt, int file, struct recover_result *result) {
     struct flight_header header;
-    struct recover_result result = {0};
     int error = recover_read_header(file, &header);
-    if (!error) {
-        const struct death *death = death_of(&header);
-        if (running && !death && is_too_early(&header)) return -EAGAIN;
-        struct recover_verdict verdict = judge(death);
-        error = recover_send(file, &verdict, config(), seconds, is_told(path) ? NULL : record_job, &verdict,
-                             &result);
-        if (error == -EAGAIN && !is_told(path)) note_told(path);
-    }
-    if (is_temporary(error)) return error;
-    if (error)
-        log_line("%s cannot be sent (%s) and is removed: it holds no spans that can be read", path,
-                 strerror(-error));
-    else if (result.sent + result.failed)
-        log_line("sent %llu spans that it had recorded", (unsigned long long)result.sent);
-    unlink(path);
-    return 0;
-}
-
-static int send_all(double seconds, bool running) {
-    char path[PATH_MAX];
-    int file, error = 0;
-    if (state.watch) jobs_watch_look(state.watch); /* its last, for those that are about to be claimed */
-    uint64_t deadline = clock_mono_ns() + (uint64_t)(seconds * 1e9);
-    while (!error &&
-           (file = flight_files_claim(config()->flight_folder, &state.self, path, sizeof path)) >= 0) {
-        uint64_t now = clock_mono_ns();
-        error = send_file(file, path, now < deadline ? (double)(deadline - now) / 1e9 : 0, running);
-        close(file);
-    }
+    if (error) return error;
+    const struct death *death = death_of(&header);
+    if (attempt->running && !death && is_too_early(&header)) return -EBUSY;
+    struct recover_verdict verdict = judge(&header, death);
+    uint64_t now = clock_mono_ns();
+    double seconds = now < attempt->deadline_ns ? (double)(attempt->deadline_ns - now) / 1e9 : 0;
+    error = recover_send(file, &verdict, config(), seconds, header.told ? NULL : tell_of, &verdict, result);
+    if (result->workflows) recover_note_told(file);
     return error;
 }
 
+static bool send_next(void *context, int file, const char *path) {
+    struct attempt *attempt = context;
+    struct recover_result result = {0};
+    int error = send_file(attempt, file, &result);
+    if (error == -ENOTSUP) return true; /* its own version may come back */
+    if (error == -EBUSY || recover_is_temporary(error)) {
+        attempt->failed = true;
+        return error == -EBUSY; /* an agent that is away for one is away for all */
+    }
+    if (error)
+        log_line("%s cannot be sent (%s) and is removed: it holds no spans that can be read", path,
+                 strerror(-error));
+    else if (result.sent)
+        log_line("sent %llu spans that it had recorded", (unsigned long long)result.sent);
+    unlink(path);
+    return true;
+}
+
+/* False when something is left for later. */
+static bool send_all(double seconds, bool running) {
+    struct attempt attempt = {.deadline_ns = clock_mono_ns() + (uint64_t)(seconds * 1e9), .running = running};
+    if (state.watch) jobs_watch_look(state.watch); /* its last, for those that are about to be claimed */
+    flight_files_orphans(config()->flight_folder, &state.self, true, send_next, &attempt);
+    return !attempt.failed;
+}
+
 void aftermath_send(double seconds) {
-    int error = send_all(seconds, false);
-    if (error) log_line("the spans that it had recorded are kept until the Datadog agent takes them");
+    if (!send_all(seconds, false))
+        log_line("the spans that it had recorded are kept until the Datadog agent takes them");
     state.next_ns = clock_mono_ns() + AGAIN;
 }
 

@@ -9,6 +9,8 @@
 #include "cli/verdict.h"
 
 struct jobs;
+struct recover_verdict;
+struct recover_workflow;
 
 /* `jobs` may be NULL, and is borrowed until aftermath_finish. */
 void aftermath_start(struct jobs *jobs);
@@ -23,5 +25,9 @@ void aftermath_send(double seconds);
 
 /* Call it about every second while the command runs: tries again now and then. */
 void aftermath_tick(void);
+
+/* Records that a workflow was running when its process died. */
+void aftermath_record(struct jobs *jobs, const struct recover_workflow *workflow,
+                      const struct recover_verdict *verdict);
 
 #endif

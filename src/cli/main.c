@@ -1,6 +1,7 @@
 /* The program comfydd: its subcommands. */
 #include "cli/die.h"
 #include "cli/manual.h"
+#include "cli/recover_main.h"
 #include "cli/run.h"
 
 #include <stdbool.h>
@@ -19,6 +20,7 @@ static const struct {
     const char *doc;
 } commands[] = {
     {"run", run_main, "run a command traced, watch over it, start it again (comfydd run --help)"},
+    {"recover", recover_main, "send what dead processes have left (comfydd recover --help)"},
     {"manual", print_manual, "print the manual page: comfydd manual | man -l -"},
 };
 

@@ -15,6 +15,21 @@ static const char description[] =
     "those "
     "whose parents have ended are reaped, and before a restart those still there are killed. Works as PID 1.";
 
+/* The other subcommands. */
+static const struct {
+    char name[8];
+    char arguments[24];
+    char text[640];
+} commands[] = {
+    {"recover", "[--dry-run] [FILE...]",
+     "Sends what dead processes have left in their flight memories, as the next start would: finished spans "
+     "as they are, open ones closed with the reason of the death, as far as it can be told. Jobs that were "
+     "running are recorded as failed where `comfydd run` would record them. Without FILE: all that is in "
+     "COMFYDD_FLIGHT_FOLDER. Files of living processes, of other users and of other versions are left alone, "
+     "and "
+     "what was not delivered is kept. Exit status 0: all has been delivered; 1: not."},
+};
+
 /* After the options. Markdown's backticks mark what is to be typed. */
 static const struct {
     char title[16];
@@ -82,12 +97,33 @@ char *manual_of_run(void) {
     return finished(&text);
 }
 
+char *manual_of_command(const char *name) {
+    struct buf text = {0};
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (strcmp(commands[i].name, name) == 0) append(&text, commands[i].text, false);
+    return finished(&text);
+}
+
+/* A subcommand and its arguments, in troff. */
+static void append_usage(struct buf *text, const char *name, const char *arguments) {
+    buf_string(text, "\\fBcomfydd ");
+    append(text, name, true);
+    buf_string(text, "\\fR ");
+    append(text, arguments, true);
+    buf_string(text, "\n");
+}
+
 void manual_print(FILE *out) {
     struct buf text = {0};
     buf_string(&text, ".TH COMFYDD 1 \"\" \"comfydd " COMFYDD_VERSION "\"\n.SH NAME\ncomfydd \\- ");
     append(&text, summary, true);
-    buf_string(&text, "\n.SH SYNOPSIS\n\\fBcomfydd run\\fR [\\fIOPTION\\fR...] [\\fB\\-\\-\\fR] "
-                      "\\fICOMMAND\\fR...\n.SH DESCRIPTION\n");
+    buf_string(&text, "\n.SH SYNOPSIS\n");
+    append_usage(&text, "run", "[OPTION...] [--] COMMAND...");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        buf_string(&text, ".br\n");
+        append_usage(&text, commands[i].name, commands[i].arguments);
+    }
+    buf_string(&text, ".SH DESCRIPTION\n");
     append(&text, description, true);
     buf_string(&text,
                "\n.SH OPTIONS\nEach is a variable too, which is read where the option is not given.\n");
@@ -105,6 +141,13 @@ void manual_print(FILE *out) {
         buf_string(&text, " Default: ");
         append(&text, settings_default(row), true);
         buf_string(&text, ".\n");
+    }
+    buf_string(&text, ".SH OTHER COMMANDS\n");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        buf_string(&text, ".TP\n");
+        append_usage(&text, commands[i].name, commands[i].arguments);
+        append(&text, commands[i].text, true);
+        buf_string(&text, "\n");
     }
     for (size_t i = 0; i < sizeof sections / sizeof *sections; i++) {
         buf_string(&text, ".SH ");

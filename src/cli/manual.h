@@ -1,4 +1,4 @@
-/* manual: what `comfydd run` does, for people, once: for --help, and as the manual page. */
+/* manual: what the subcommands do, for people, once: for --help, and as the manual page. */
 #ifndef COMFYDD_MANUAL_H
 #define COMFYDD_MANUAL_H
 
@@ -11,6 +11,9 @@ char *manual_of_option(const struct setting *row);
 
 /* The text around the options for --help, in argp's form: \v stands where the options go. Likewise. */
 char *manual_of_run(void);
+
+/* The text of another subcommand for --help. Likewise. */
+char *manual_of_command(const char *name);
 
 /* Prints the manual page comfydd(1), as troff. */
 void manual_print(FILE *out);

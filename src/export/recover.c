@@ -105,6 +105,35 @@ int recover_read_header(int file, struct flight_header *header) {
     return header->version == FLIGHT_VERSION ? 0 : -ENOTSUP;
 }
 
+struct recover_verdict recover_unseen(const struct flight_header *header,
+                                      const struct process_identity *self) {
+    const struct process_identity dead = {header->pid, header->pid_start_ticks};
+    char boot_id[PROCESS_BOOT_ID_SIZE];
+    process_boot_id(boot_id);
+    if (boot_id[0] && header->boot_id[0] && strcmp(header->boot_id, boot_id) != 0)
+        return (struct recover_verdict){"killed", "HostRestarted",
+                                        "The machine was restarted while this was running.", 0};
+    if (process_is(&dead, self))
+        return (struct recover_verdict){
+            "killed", "ProcessRestarted",
+            "The process replaced itself by another program (execv) while this was running: a restart.", 0};
+    if (header->clean_exit)
+        return (struct recover_verdict){"killed", "ProcessEnded",
+                                        "The process ended in an orderly way while this was running.", 0};
+    return (struct recover_verdict){"killed", "ProcessKilled",
+                                    "The process ended without saying why: it was killed, or crashed.", 0};
+}
+
+bool recover_is_temporary(int error) {
+    return error == -EAGAIN || error == -ENOMEM;
+}
+
+void recover_note_told(int file) {
+    const uint32_t told = 1;
+    ssize_t written = pwrite(file, &told, sizeof told, offsetof(struct flight_header, told));
+    (void)written;
+}
+
 static size_t count_entries(const void *entries, size_t size) {
     size_t offset = 0, count = 0;
     struct flight_tag tag;
@@ -241,6 +270,7 @@ static int copy_spans(struct recovery *r) {
     for (size_t i = 0; i < item_count(r); i++)
         if (!batch_add(&r->batch, record_of(r, item_at(r, i)), &all)) return -ENOMEM;
     batch_close(&r->batch);
+    r->result.held = item_count(r);
     return 0;
 }
 
@@ -306,7 +336,7 @@ static void show_workflows(struct recovery *r, void (*see)(const struct recover_
 
 /* ---- sending ---- */
 
-/* Notes in the file that the spans are not wanted any more. A file that cannot be written is no reason to stop. */
+/* Notes in the file that the spans have been delivered. A file that cannot be written is no reason to stop. */
 static void mark(struct recovery *r, const struct batch_item *items, size_t count) {
     for (size_t i = 0; i < count; i++) {
         const struct item *item = item_at(r, items[i].order);
@@ -338,7 +368,7 @@ static bool deliver(struct recovery *r, const struct batch_item *items, size_t c
     if (is_away(answer)) return false;
     if (answer == AGENT_TOO_LARGE && count > 1)
         return deliver(r, items, count / 2) && deliver(r, items + count / 2, count - count / 2);
-    mark(r, items, count);
+    if (answer == AGENT_ACCEPTED) mark(r, items, count);
     *(answer == AGENT_ACCEPTED ? &r->result.sent : &r->result.failed) += count;
     return true;
 }
@@ -382,19 +412,41 @@ static void finish(struct recovery *r) {
     free(r->memory);
 }
 
+/* All that comes before the agent. */
+static int gather(struct recovery *r, void (*see)(const struct recover_workflow *, void *), void *context) {
+    int error = read_file(r);
+    if (!error) error = flight_view_open(&r->view, r->memory, r->size);
+    if (!error) error = prepare(r);
+    if (!error) error = copy_spans(r);
+    if (!error) show_workflows(r, see, context);
+    return error;
+}
+
+/* An address that cannot be used may be mended. */
+static int find_agent(struct recovery *r) {
+    int error = agent_create(&r->agent, r->config);
+    return error && error != -ENOMEM ? -EAGAIN : error;
+}
+
 int recover_send(int file, const struct recover_verdict *verdict, const struct config *config, double seconds,
                  void (*see)(const struct recover_workflow *, void *), void *context,
                  struct recover_result *result) {
     struct recovery r = {.file = file, .verdict = verdict, .config = config};
     uint64_t deadline_ns = clock_mono_ns() + (uint64_t)(seconds * 1e9);
-    int error = read_file(&r);
-    if (!error) error = flight_view_open(&r.view, r.memory, r.size);
-    if (!error) error = prepare(&r);
-    if (!error) error = copy_spans(&r);
-    if (!error) show_workflows(&r, see, context);
-    if (!error && r.batch.item_count) error = agent_create(&r.agent, config);
+    int error = gather(&r, see, context);
+    if (!error && r.batch.item_count) error = find_agent(&r);
     if (!error) error = send_all(&r, deadline_ns);
     if (result) *result = r.result;
+    finish(&r);
+    return error;
+}
+
+int recover_look(int file, const struct recover_verdict *verdict,
+                 void (*see)(const struct recover_workflow *, void *), void *context,
+                 struct recover_result *result) {
+    struct recovery r = {.file = file, .verdict = verdict};
+    int error = gather(&r, see, context);
+    *result = r.result;
     finish(&r);
     return error;
 }

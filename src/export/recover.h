@@ -8,11 +8,13 @@
 #ifndef COMFYDD_RECOVER_H
 #define COMFYDD_RECOVER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct config;
 struct flight_header;
+struct process_identity;
 
 /* Why the process ended, as tags of the spans that were open. Texts are borrowed. */
 struct recover_verdict {
@@ -31,21 +33,38 @@ struct recover_workflow {
 };
 
 struct recover_result {
-    uint64_t sent, failed; /* spans that the agent has taken, or refused for good */
+    uint64_t held;         /* spans that were in it, and not delivered */
+    uint64_t sent, failed; /* of these: that the agent has taken, or refused for good */
     unsigned workflows;    /* that were running */
 };
+
+/* The verdict on a death that nobody has seen: what the header tells. `self` is the calling process. Texts are constants. */
+struct recover_verdict recover_unseen(const struct flight_header *header,
+                                      const struct process_identity *self);
 
 /* Reads the header of a flight memory file, for who must judge its death. 0, -EINVAL (no flight memory, or never finished),
  * -ENOTSUP (another version), or what reading says. */
 int recover_read_header(int file, struct flight_header *header);
 
-/* Sends everything in `file` (from flight_files_claim, or opened for reading and writing), trying again for at most
+/* Sends everything in `file` (from flight_files, or opened for reading and writing), trying again for at most
  * `seconds` while the agent does not take it. `see` (may be NULL) is called once for each workflow that was running,
  * whether the agent answers or not, so at every try. `result` may be NULL.
- * 0: nothing is left in it, remove it. -EAGAIN: the agent could not be reached or does not take spans now, keep it.
- * -EINVAL: no flight memory. -ENOTSUP: of another version. -ENOMEM, or what reading says; or what agent_create says. */
+ * 0: nothing is left in it but what the agent has refused for good (result->failed). -EAGAIN: the agent could not be reached
+ * or does not take spans now, or its address cannot be used: keep the file. -EINVAL: no flight memory. -ENOTSUP: of another
+ * version. -ENOMEM, or what reading says. */
 int recover_send(int file, const struct recover_verdict *verdict, const struct config *config, double seconds,
                  void (*see)(const struct recover_workflow *, void *), void *context,
                  struct recover_result *result);
+
+/* The same without an agent: only looks. Never -EAGAIN. */
+int recover_look(int file, const struct recover_verdict *verdict,
+                 void (*see)(const struct recover_workflow *, void *), void *context,
+                 struct recover_result *result);
+
+/* Whether a later attempt may end otherwise, for the same file. */
+bool recover_is_temporary(int error);
+
+/* Notes in the file (header.told) that the jobs that were running have been recorded. */
+void recover_note_told(int file);
 
 #endif

@@ -81,8 +81,19 @@ static void leave_dead(void) {
     leave(name_of(somebody_dead(), 0), &header);
 }
 
+static bool keep(void *context, int file, const char *found) {
+    *(int *)context = fcntl(file, F_DUPFD_CLOEXEC, 3); /* closing the other one ends the lock */
+    snprintf(path, sizeof path, "%s", found);
+    return false;
+}
+
+/* The first orphan, claimed, as the next start would. */
 static int claim(void) {
-    return flight_files_claim(folder, &self, path, sizeof path);
+    int first = -ENOENT;
+    int error = flight_files_orphans(folder, &self, true, keep, &first);
+    if (error || first < 0) return error ? error : first;
+    close(first);
+    return flight_files_claim(path, &self);
 }
 
 static void assert_claimed(void) {
@@ -199,7 +210,8 @@ static void a_folder_that_refuses_is_done_without(void **state) {
     snprintf(missing, sizeof missing, "%s/missing", folder);
     assert_int_equal(flight_files_create(missing, SIZE), -ENOENT);
     assert_int_equal(flight_files_create(folder, (size_t)1 << 60), -ENOSPC); /* no room */
-    assert_int_equal(flight_files_claim(missing, &self, path, sizeof path), -ENOENT);
+    assert_int_equal(flight_files_orphans(missing, &self, true, keep, NULL), -ENOENT);
+    assert_int_equal(flight_files_claim(missing, &self), -ENOENT);
     struct rlimit before, small = {SIZE - 1, RLIM_INFINITY};
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
     small.rlim_max = before.rlim_max;
@@ -369,19 +381,73 @@ static void a_file_shorter_than_its_header_goes_too(void **state) {
     assert_int_equal(access(name, F_OK), -1);
 }
 
-static void files_of_another_version_wait_for_it_a_day(void **state) {
+/* Whoever sends files knows versions. */
+static void files_of_another_version_are_passed_for_a_day(void **state) {
     (void)state;
     struct flight_header header = header_of(somebody_dead());
     const char *name = name_of(somebody_dead(), 0);
     header.version++;
     leave(name, &header);
     make_old(name, DAY - 60);
-    assert_left_alone(name);
+    assert_claimed();
     make_old(name, DAY + 60);
     capture_start();
     assert_int_equal(claim(), -ENOENT);
     capture_stop();
     assert_int_equal(access(name, F_OK), -1);
+}
+
+static bool count(void *context, int file, const char *found) {
+    (void)file, (void)found;
+    return ++*(unsigned *)context < 100;
+}
+
+static void a_walk_without_tidying_changes_nothing(void **state) {
+    (void)state;
+    unsigned passed = 0;
+    struct flight_header header = header_of(somebody_dead());
+    for (unsigned i = 0; i < 3; i++) {
+        leave(name_of(somebody_dead(), i), i ? &header : NULL);
+        make_old(name_of(somebody_dead(), i), 2 * DAY);
+    }
+    assert_int_equal(flight_files_orphans(folder, &self, false, count, &passed), 0);
+    assert_int_equal(passed, 2); /* one holds nothing */
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(access(name_of(somebody_dead(), i), F_OK), 0);
+}
+
+static void a_walk_goes_on_after_a_file_that_stays(void **state) {
+    (void)state;
+    unsigned passed = 0;
+    struct flight_header header = header_of(somebody_dead());
+    for (unsigned i = 0; i < 3; i++)
+        leave(name_of(somebody_dead(), i), &header);
+    assert_int_equal(flight_files_orphans(folder, &self, true, count, &passed), 0);
+    assert_int_equal(passed, 3);
+    passed = 99;
+    assert_int_equal(flight_files_orphans(folder, &self, true, count, &passed), 0);
+    assert_int_equal(passed, 100); /* until it is told to stop */
+}
+
+static void what_is_named_is_refused_with_the_reason(void **state) {
+    (void)state;
+    char other[PATH_MAX];
+    struct flight_header header = header_of(somebody_dead());
+    snprintf(other, sizeof other, "%s/a name of nobody", folder);
+    leave(other, &header);
+    int fd = flight_files_claim(other, &self);
+    assert_true(fd >= 0);
+    close(fd);
+    header.pid = getppid(), header.pid_start_ticks = 0; /* it lives */
+    leave(name_of(self, 7), &header);
+    assert_int_equal(flight_files_claim(name_of(self, 7), &self), -EBUSY);
+    leave(name_of(self, 8), NULL);
+    assert_int_equal(flight_files_claim(name_of(self, 8), &self), -EINVAL);
+    assert_int_equal(symlink(other, name_of(self, 9)), 0);
+    assert_int_equal(flight_files_claim(name_of(self, 9), &self), -ELOOP);
+    assert_int_equal(chmod(other, 0640), 0);
+    assert_int_equal(flight_files_claim(other, &self), -EPERM);
+    assert_int_equal(flight_files_claim(folder, &self), -EISDIR);
 }
 
 static void the_last_sign_of_life_counts_not_the_first(void **state) {
@@ -431,7 +497,10 @@ int main(void) {
         TEST(a_supervisor_comes_first_as_long_as_it_lives),
         TEST(files_that_were_never_finished_go_after_a_minute),
         TEST(a_file_shorter_than_its_header_goes_too),
-        TEST(files_of_another_version_wait_for_it_a_day),
+        TEST(files_of_another_version_are_passed_for_a_day),
+        TEST(a_walk_without_tidying_changes_nothing),
+        TEST(a_walk_goes_on_after_a_file_that_stays),
+        TEST(what_is_named_is_refused_with_the_reason),
         TEST(the_last_sign_of_life_counts_not_the_first),
         TEST(a_full_folder_is_not_looked_through_for_ever),
     };

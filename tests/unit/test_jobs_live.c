@@ -376,10 +376,17 @@ static void a_job_that_its_process_left_unfinished_has_failed(void **state) {
     remove_watch(watch);
 }
 
+static bool remove_file(void *context, int file, const char *path) {
+    (void)file;
+    assert_int_equal(unlink(path), 0);
+    ++*(int *)context;
+    return true;
+}
+
 /* The verdict is somebody else's, and so is the file. */
 static void what_a_kill_leaves_is_not_ours_to_report(void **state) {
     (void)state;
-    char path[512];
+    int removed = 0;
     struct process_identity self = process_self();
     struct jobs_watch *watch = make_watch();
     pid_t child = start_child();
@@ -388,10 +395,8 @@ static void what_a_kill_leaves_is_not_ours_to_report(void **state) {
     for (int i = 0; i < 3; i++)
         jobs_watch_look(watch); /* seen for the first time when it is dead */
     assert_said("j7 p7 running 100-100   0 []\n");
-    int fd = flight_files_claim(folder, &self, path, sizeof path);
-    assert_true(fd >= 0);
-    assert_int_equal(unlink(path), 0);
-    close(fd);
+    assert_int_equal(flight_files_orphans(folder, &self, true, remove_file, &removed), 0);
+    assert_int_equal(removed, 1);
     jobs_watch_look(watch);
     assert_said("");
     remove_watch(watch);

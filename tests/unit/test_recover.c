@@ -271,20 +271,59 @@ static void what_is_too_large_is_split(void **state) {
     assert_received_once(11, 200);
 }
 
-static void what_is_refused_is_given_up(void **state) {
+/* Whether the file is worth keeping for it is the caller's to say. */
+static void what_is_refused_stays_in_the_file(void **state) {
     (void)state;
     finish_nodes(10, 11, 5);
     fake_agent_script(&agent, 1, (int[]){400});
     assert_recovered(0, 0, 5);
+    assert_recovered(0, 5, 0);
     assert_recovered(0, 0, 0);
-    assert_int_equal(fake_agent_seen(&agent)->posts, 1);
+    assert_int_equal(fake_agent_seen(&agent)->posts, 2);
+}
+
+static void a_look_tells_the_same_and_changes_nothing(void **state) {
+    (void)state;
+    finish_nodes(10, 11, 5);
+    leave_open(open_workflow(10));
+    leave_open(open_node(10, 20, "7", "KSampler"));
+    assert_int_equal(recover_look(file, &killed, see, &seen, &result), 0);
+    assert_int_equal(result.held, 7);
+    assert_int_equal(result.workflows, 1);
+    assert_int_equal(seen.times, 1);
+    assert_string_equal(seen.node_id, "7");
+    assert_int_equal(agent.server.connections, 0);
+    assert_recovered(0, 7, 0);
+}
+
+static void that_jobs_were_recorded_is_noted_in_the_file(void **state) {
+    (void)state;
+    struct flight_header header;
+    assert_int_equal(recover_read_header(file, &header), 0);
+    assert_false(header.told);
+    recover_note_told(file);
+    assert_int_equal(recover_read_header(file, &header), 0);
+    assert_true(header.told);
+}
+
+static void a_death_that_nobody_saw_is_told_from_the_header(void **state) {
+    (void)state;
+    const struct process_identity self = process_self(), other = {.pid = self.pid, .start_ticks = 1};
+    struct flight_header header;
+    assert_int_equal(recover_read_header(file, &header), 0);
+    assert_string_equal(recover_unseen(&header, &other).error_type, "ProcessKilled");
+    assert_string_equal(recover_unseen(&header, &self).error_type, "ProcessRestarted");
+    header.clean_exit = 1;
+    assert_string_equal(recover_unseen(&header, &other).error_type, "ProcessEnded");
+    strcpy(header.boot_id, "another");
+    assert_string_equal(recover_unseen(&header, &self).error_type, "HostRestarted");
 }
 
 static void an_address_that_cannot_be_used_loses_nothing(void **state) {
     (void)state;
     finish_nodes(10, 11, 5);
     settings.agent_url = "ftp://127.0.0.1";
-    assert_recovered(-EPROTONOSUPPORT, 0, 0);
+    assert_recovered(-EAGAIN, 0, 0);
     settings.agent_url = agent.server.url;
     assert_recovered(0, 5, 0);
 }
@@ -381,7 +420,10 @@ int main(void) {
         TEST(patience_has_an_end),
         TEST(what_was_taken_before_a_failure_is_not_sent_again),
         TEST(what_is_too_large_is_split),
-        TEST(what_is_refused_is_given_up),
+        TEST(what_is_refused_stays_in_the_file),
+        TEST(a_look_tells_the_same_and_changes_nothing),
+        TEST(that_jobs_were_recorded_is_noted_in_the_file),
+        TEST(a_death_that_nobody_saw_is_told_from_the_header),
         TEST(an_address_that_cannot_be_used_loses_nothing),
         TEST(an_empty_memory_asks_no_agent),
         TEST(a_file_that_was_cut_is_no_flight_memory),
