@@ -14,6 +14,7 @@ const struct cgroup_files cgroup_v1 = {
     .peak = "memory.max_usage_in_bytes",
     .kills = {"memory.oom_control", "oom_kill"},
     .hits = {"memory.failcnt", ""},
+    .all_hits = {"memory.failcnt", ""},
 };
 
 const struct cgroup_files cgroup_v2 = {
@@ -23,7 +24,8 @@ const struct cgroup_files cgroup_v2 = {
     .droppable = "inactive_file",
     .peak = "memory.peak",
     .kills = {"memory.events", "oom_kill"},
-    .hits = {"memory.events", "oom"},
+    .hits = {"memory.events.local", "oom"},
+    .all_hits = {"memory.events", "oom"},
     .kill_together = "memory.oom.group",
 };
 

@@ -17,8 +17,9 @@ struct cgroup_files {
         *droppable;   /* the line of memory.stat with the page cache not used lately, children included */
     const char *peak; /* a number: the highest usage */
     struct cgroup_number kills; /* processes of the group killed for memory, whoever's limit it was */
-    struct cgroup_number hits;  /* how often the group's own limit was reached */
-    const char *kill_together;  /* 1: a kill takes the whole group; NULL where there is none */
+    struct cgroup_number hits; /* how often the group's own limit was reached, not that of a group below it */
+    struct cgroup_number all_hits; /* groups below included, for kernels that know no better (before 5.2) */
+    const char *kill_together;     /* 1: a kill takes the whole group; NULL where there is none */
 };
 
 extern const struct cgroup_files cgroup_v1, cgroup_v2;

@@ -183,7 +183,8 @@ int cgroup_group_enter(const struct cgroup_group *group) {
 bool cgroup_group_counts(const struct cgroup_group *group, struct cgroup_counts *counts) {
     const struct cgroup_files *files = group->files;
     counts->hits = 0;
-    read_number(group->directory, files->hits.file, files->hits.line, &counts->hits);
+    if (!read_number(group->directory, files->hits.file, files->hits.line, &counts->hits))
+        read_number(group->directory, files->all_hits.file, files->all_hits.line, &counts->hits);
     return read_number(group->directory, files->kills.file, files->kills.line, &counts->kills);
 }
 

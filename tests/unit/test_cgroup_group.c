@@ -1,4 +1,5 @@
-/* On a tree of plain files: that the right files get the right texts. Real groups: tests/integration/test_launcher.py. */
+/* On a tree of plain files: that the right files get the right texts. Real groups:
+ * tests/integration/test_launcher_memory.py (v1), tests/check_vm (v2). */
 #include "base/file.h"
 #include "host/cgroup_group.h"
 #include "tree.h"
@@ -93,6 +94,18 @@ static void v2_with_the_controller(void **state) {
     assert_it_works(&group, V2 "/comfydd-7/cgroup.procs");
 }
 
+static void limits_of_groups_below_are_not_ours(void **state) {
+    (void)state;
+    struct cgroup_group group;
+    struct cgroup_counts counts;
+    make_v2("memory\n", "memory\n");
+    tree_write(V2 "/comfydd-7/memory.events.local", "low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\n");
+    assert_int_equal(cgroup_group_make(&group, root, "comfydd-7", 64 << 20), 0);
+    assert_true(cgroup_group_counts(&group, &counts));
+    assert_int_equal(counts.kills, 3);
+    assert_int_equal(counts.hits, 0);
+}
+
 static void v2_turns_the_controller_on(void **state) {
     (void)state;
     struct cgroup_group group;
@@ -161,6 +174,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         IN_TREE(v1),
         IN_TREE(v2_with_the_controller),
+        IN_TREE(limits_of_groups_below_are_not_ours),
         IN_TREE(v2_turns_the_controller_on),
         IN_TREE(v2_without_the_controller),
         IN_TREE(in_a_container_the_group_is_the_mount),
