@@ -1,34 +1,19 @@
 """comfydd run's memory limit: a control group where one can be made, RLIMIT_DATA elsewhere."""
 
 import mmap
-import os
-import pathlib
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from rig.cgroups import v1_group
-from rig.launcher import Launched, run
+from rig.cgroups import groups_below, v1_group
+from rig.launcher import HOG, HOG_AND_WAIT, Launched, hog, read_only_groups, run
 
 pytestmark = pytest.mark.timeout(120)
 
 MiB = 1 << 20
-# Takes so many MiB, says so, and waits to be told to end.
-HOG = "import sys; x = [b'x' * (1 << 20) for _ in range(int(sys.argv[1]))]; print(len(x), flush=True)"
-HOG_AND_WAIT = HOG + "; sys.stdin.readline() or __import__('signal').pause()"
-
-
-def hog(mebibytes, program=HOG):
-    return ["--", sys.executable, "-c", program, str(mebibytes)]
-
-
 # ---- cgroup v1 ----
-
-
-def groups_below(group):
-    return [entry.name for entry in group.iterdir() if entry.is_dir()]
 
 
 def test_a_real_memory_kill_at_our_limit():
@@ -113,17 +98,6 @@ def test_a_memory_kill_while_stopping_is_told_and_not_restarted(tmp_path):
 
 
 # ---- RLIMIT_DATA ----
-
-
-def read_only_groups():
-    """A command that makes control groups read-only for the next one, as containers have them."""
-    mounts = pathlib.Path("/proc/mounts").read_text().splitlines()
-    groups = [line.split()[1] for line in mounts if line.split()[2] in ("cgroup", "cgroup2")]
-    remounts = "".join(f"mount -o remount,bind,ro {path} && " for path in groups)
-    words = ["unshare", "--mount", "sh", "-c", f'{remounts}exec "$@"', "sh"]
-    if subprocess.run([*words, "true"], capture_output=True, timeout=30).returncode:
-        pytest.skip("this user may not remount control groups")
-    return words
 
 
 def test_without_a_group_allocations_fail_at_the_limit():

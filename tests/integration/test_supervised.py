@@ -2,60 +2,18 @@
 
 import contextlib
 import http.client
-import os
-import re
 import signal
-import sqlite3
-import sys
 
 import pytest
 from strict_agent_process import StrictAgent
 
-from rig import comfyui, session
+from rig import session
 from rig.cgroups import v1_group
-from rig.launcher import LaunchedStandIn, command_of
 from rig.process import free_ports, wait_for
+from rig.supervised import TOO_LARGE, Supervised
 from rig.workflows import prompt
 
 pytestmark = pytest.mark.timeout(120)
-
-WAITING = prompt(
-    n1=("Number", {"value": 1}),
-    n2=("WaitForInterrupt", {"value": ("n1", 0), "signal": "begun"}),
-    n3=("Show", {"a": ("n2", 0)}),
-)
-COLUMNS = "job_id, prompt_id, state, reason, node_id, class_type"
-
-
-class Supervised(comfyui.ComfyUI):
-    """The stand-in under comfydd run, which records jobs in SQLite."""
-
-    def __init__(self, tmp_path, url, *options):
-        self.database = tmp_path / "jobs.db"
-        launch = (f"--jobs-db=sqlite:{self.database}", f"--state={tmp_path}/state", *options)
-        app = LaunchedStandIn(sys.executable, launch=launch)
-        folder = os.environ["COMFYDD_FLIGHT_FOLDER"]  # one for all of a test
-        variables = {"DD_TRACE_AGENT_URL": url, "COMFYDD_FLIGHT_FOLDER": folder}
-        super().__init__(app, tmp_path / "app", environment=variables)
-
-    def begin(self):
-        """Queues a workflow and waits until its second node runs; the prompt's id."""
-        prompt_id = self.submit(WAITING, {"job_id": "job-7"})
-        wait_for("the node to run", 30, lambda: self.app.node_has_started(self, "begun"))
-        return prompt_id
-
-    def kill(self, number=signal.SIGKILL):
-        os.kill(command_of(self.process.child.pid), number)
-
-    def jobs(self):
-        with contextlib.closing(sqlite3.connect(self.database)) as connection:
-            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'comfydd_jobs'").fetchall():
-                return []  # the table is made on first use
-            return connection.execute(f"SELECT {COLUMNS} FROM comfydd_jobs").fetchall()
-
-    def said(self, pattern, seconds=30):
-        return wait_for(pattern, seconds, lambda: re.search(pattern, self.log()))
-
 
 def died(agent):
     return wait_for("the trace", 30, lambda: session.of_job(agent.spans(), "job-7"))
@@ -89,17 +47,11 @@ def test_killed_in_the_middle_of_a_node(agent, tmp_path, number, error_type):
 
 def test_a_memory_kill_in_the_middle_of_a_node(agent, tmp_path):
     """By default it is started again, and goes on serving."""
-    huge = prompt(
-        n1=("Number", {"value": 1}),
-        n2=("EmptyImage", {"width": 40000, "height": 40000, "color": 1}),
-        n3=("Show", {"a": ("n1", 0)}),
-        n4=("SaveImage", {"images": ("n2", 0)}),
-    )
     with v1_group("supervised"):  # skips where there are none
         with Supervised(tmp_path, agent.url, "--memory-limit=300M") as application:
             prompt_id = "0" * 32
             with contextlib.suppress(http.client.HTTPException, OSError):  # it may die before it has answered
-                application.submit(huge, {"job_id": "job-7"}, prompt_id=prompt_id)
+                application.submit(TOO_LARGE, {"job_id": "job-7"}, prompt_id=prompt_id)
             trace = died(agent)
             meta = trace.root["meta"]
             assert (meta["workflow.status"], meta["error.type"]) == ("killed", "OOMKilled")

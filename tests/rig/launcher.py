@@ -3,6 +3,9 @@
 import os
 import pathlib
 import subprocess
+import sys
+
+import pytest
 
 from rig.comfyui import REPOSITORY
 from rig.process import Process, environment_without_datadog, wait_for
@@ -10,6 +13,14 @@ from rig.stand_in import StandIn
 
 COMFYDD = REPOSITORY / "build" / "comfydd"
 NO_JOBS = {"COMFYDD_JOBS_DB": "none"}  # unless a test wants them recorded: not in this user's home
+
+# Takes so many MiB, says so, and waits to be told to end.
+HOG = "import sys; x = [b'x' * (1 << 20) for _ in range(int(sys.argv[1]))]; print(len(x), flush=True)"
+HOG_AND_WAIT = HOG + "; sys.stdin.readline() or __import__('signal').pause()"
+
+
+def hog(mebibytes, program=HOG):
+    return ["--", sys.executable, "-c", program, str(mebibytes)]
 
 
 def run(*words, seconds=60, before=(), cwd=None, **variables):
@@ -25,12 +36,23 @@ def run(*words, seconds=60, before=(), cwd=None, **variables):
     )
 
 
+def read_only_groups():
+    """A command that makes control groups read-only for the next one, as containers have them."""
+    mounts = pathlib.Path("/proc/mounts").read_text().splitlines()
+    groups = [line.split()[1] for line in mounts if line.split()[2] in ("cgroup", "cgroup2")]
+    remounts = "".join(f"mount -o remount,bind,ro {path} && " for path in groups)
+    words = ["unshare", "--mount", "sh", "-c", f'{remounts}exec "$@"', "sh"]
+    if subprocess.run([*words, "true"], capture_output=True, timeout=30).returncode:
+        pytest.skip("this user may not remount control groups")
+    return words
+
+
 class Launched(Process):
     """A `comfydd run` that goes on. Use as a context manager."""
 
-    def __init__(self, log, *words, **variables):
+    def __init__(self, log, *words, before=(), **variables):
         env = {**environment_without_datadog(), **NO_JOBS, **variables}
-        super().__init__("comfydd run", [COMFYDD, "run", *words], log, env=env)
+        super().__init__("comfydd run", [*before, COMFYDD, "run", *words], log, env=env)
 
     def __enter__(self):
         return self
@@ -56,16 +78,17 @@ class Launched(Process):
 
 
 class LaunchedStandIn(StandIn):
-    """The stand-in for ComfyUI under `comfydd run`, with these options of it."""
+    """The stand-in for ComfyUI under `comfydd run`, with these options of it; `before` as in run()."""
 
     environment = {**StandIn.environment, **NO_JOBS}
 
-    def __init__(self, *arguments, launch=(), **others):
+    def __init__(self, *arguments, launch=(), before=(), **others):
         super().__init__(*arguments, **others)
         self.launch = launch
+        self.before = before
 
     def command(self, folder):
-        return [COMFYDD, "run", *self.launch, "--", *super().command(folder)]
+        return [*self.before, COMFYDD, "run", *self.launch, "--", *super().command(folder)]
 
 
 def command_of(pid):
