@@ -37,7 +37,7 @@ FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz
 
 VENV     := build/venv/ready
 
-.PHONY: all check unit asan tsan integration fake-cuda check-torch gpu-check-probes fuzz fuzzers bench demo lint format install clean help
+.PHONY: all check unit asan tsan integration fake-cuda check-torch check-vm gpu-check-probes fuzz fuzzers bench demo lint format install clean help
 .SECONDARY:
 
 all: build/libcomfydd.so build/comfydd build/comfydd.1 ## build the library and the program comfydd
@@ -144,6 +144,7 @@ install: all ## into PREFIX (default /usr/local)
 	install -D -m 755 scripts/entrypoint.sh $(DESTDIR)$(PREFIX)/bin/comfydd-entrypoint
 
 include tests/check_torch/rules.mk
+include tests/check_vm/rules.mk
 include tests/gpu_check/rules.mk
 
 clean: ## remove build/
