@@ -39,7 +39,7 @@ struct sender {
     struct keep_window keep_window;
     double keep_rate;
     unsigned attempts;       /* failures in a row */
-    uint64_t dropped_before; /* when they began */
+    uint64_t dropped_before; /* up to the last success, and refused since: told already */
     uint64_t retry_ns, tend_ns;
     bool wants_info; /* the agent may be another one than before */
 };
@@ -92,15 +92,16 @@ static bool is_failure(enum agent_answer answer) {
 static void note_answer(struct sender *s, enum agent_answer answer) {
     uint64_t dropped = flight_counts(s->flight).dropped;
     if (!is_failure(answer)) {
+        uint64_t meanwhile = dropped - s->dropped_before;
+        s->dropped_before = dropped;
         if (!s->attempts) return;
-        agent_report_recovery(s->agent, dropped - s->dropped_before);
+        agent_report_recovery(s->agent, meanwhile);
         s->attempts = 0;
         s->retry_ns = 0;
         s->wants_info = true;
         return;
     }
-    if (!s->attempts++) s->dropped_before = dropped;
-    agent_report_failure(s->agent, s->attempts);
+    agent_report_failure(s->agent, ++s->attempts);
     uint64_t backoff = s->attempts < 7 ? BACKOFF_FIRST << (s->attempts - 1) : BACKOFF_MOST;
     if (backoff > BACKOFF_MOST) backoff = BACKOFF_MOST;
     /* The clock's last digits differ enough between processes to keep them from marching in step. */
@@ -138,6 +139,7 @@ static void keep_advance(struct keep_window *window, struct flight_counts told) 
 static void settle(struct sender *s, const struct batch_item *items, size_t count, bool sent) {
     for (size_t i = 0; i < count; i++)
         flight_settle(s->flight, items[i].record, sent);
+    if (!sent && !s->attempts) s->dropped_before += count;
     flight_trim(s->flight);
 }
 
