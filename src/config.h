@@ -15,17 +15,18 @@
 
 /* The options of comfydd run: config_load leaves them at their defaults, config_load_run reads them. */
 struct config_run {
-    int64_t memory_limit; /* COMFYDD_MEMORY_LIMIT, bytes; 0: none */
-    int restart;          /* COMFYDD_RESTART: enum restart_when (cli/restart.h) */
-    int64_t max_restarts; /* COMFYDD_MAX_RESTARTS, in a row */
-    double grace_s;       /* COMFYDD_GRACE */
-    const char *library;  /* COMFYDD_LIB, or NULL */
-    const char *jobs_db;  /* COMFYDD_JOBS_DB, or NULL */
-    const char *jobs_sql; /* COMFYDD_JOBS_SQL, or NULL */
-    bool jobs_live;       /* COMFYDD_JOBS_LIVE */
-    const char *state;    /* COMFYDD_STATE, or NULL */
-    bool quiet;           /* COMFYDD_QUIET */
-    bool dry_run;         /* COMFYDD_DRY_RUN */
+    int64_t memory_limit;  /* COMFYDD_MEMORY_LIMIT, bytes; 0: none */
+    int restart;           /* COMFYDD_RESTART: enum restart_when (cli/restart.h) */
+    int64_t max_restarts;  /* COMFYDD_MAX_RESTARTS, in a row */
+    double grace_s;        /* COMFYDD_GRACE */
+    const char *library;   /* COMFYDD_LIB, or NULL */
+    const char *jobs_db;   /* COMFYDD_JOBS_DB, or NULL */
+    const char *jobs_sql;  /* COMFYDD_JOBS_SQL, or NULL */
+    bool jobs_live;        /* COMFYDD_JOBS_LIVE */
+    const char *state;     /* COMFYDD_STATE, or NULL */
+    bool watchdog_restart; /* COMFYDD_WATCHDOG_RESTART */
+    bool quiet;            /* COMFYDD_QUIET */
+    bool dry_run;          /* COMFYDD_DRY_RUN */
 };
 
 struct config {
@@ -65,6 +66,7 @@ struct config {
     double agent_timeout_s;          /* DD_TRACE_AGENT_TIMEOUT_SECONDS, for one request */
     double flush_interval_s;         /* DD_TRACE_WRITER_INTERVAL_SECONDS */
     double long_running_s;           /* COMFYDD_LONG_RUNNING_AFTER, before a workflow's first snapshot */
+    double watchdog_s;               /* COMFYDD_WATCHDOG, without progress; 0: off */
     struct config_run run;
 };
 

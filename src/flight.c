@@ -206,6 +206,23 @@ void flight_note_figures(struct flight *flight, const struct flight_figures *fig
     __atomic_store_n(&header->vram_peak_bytes, figures->vram_peak_bytes, __ATOMIC_RELAXED);
 }
 
+void flight_note_raised(struct flight *flight, int32_t thread) {
+    __atomic_store_n(&flight->header->worker_gone, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&flight->header->raised_thread, thread, __ATOMIC_RELEASE);
+}
+
+int32_t flight_raised(const struct flight *flight) {
+    return __atomic_load_n(&flight->header->raised_thread, __ATOMIC_ACQUIRE);
+}
+
+void flight_note_worker_gone(struct flight *flight) {
+    __atomic_store_n(&flight->header->worker_gone, 1, __ATOMIC_RELAXED);
+}
+
+bool flight_is_worker_gone(const struct flight *flight) {
+    return __atomic_load_n(&flight->header->worker_gone, __ATOMIC_RELAXED);
+}
+
 /* ---- slots ---- */
 
 static struct flight_slot *slot_at(const struct flight *flight, uint32_t index) {
@@ -281,6 +298,19 @@ void flight_note_snapshot(struct flight *flight, uint32_t index, uint64_t span_i
     spin_lock(&flight->locked);
     if (slot_open(slot) && slot->span.span_id == span_id)
         __atomic_store_n(&slot->span.partial_version, version, __ATOMIC_RELAXED);
+    spin_unlock(&flight->locked);
+}
+
+void flight_note_stall(struct flight *flight, uint64_t since_ns, uint64_t now_ns) {
+    __atomic_store_n(&flight->header->stalled_since_ns, since_ns, __ATOMIC_RELAXED);
+    if (!since_ns) return;
+    spin_lock(&flight->locked);
+    for (uint32_t i = 0; i < FLIGHT_SLOT_COUNT; i++) {
+        struct flight_slot *slot = slot_at(flight, i);
+        if (slot_open(slot) && !__atomic_load_n(&slot->span.waiting, __ATOMIC_RELAXED))
+            __atomic_store_n(&slot->span.trace.stalled_at_s, (uint32_t)(now_ns / 1000000000),
+                             __ATOMIC_RELAXED);
+    }
     spin_unlock(&flight->locked);
 }
 

@@ -86,6 +86,18 @@ bool flight_copy_slot(struct flight *flight, uint32_t index, struct flight_slot 
 /* Notes in the open span `span_id` at slot `index` that a snapshot with this version was sent (if it is still there). */
 void flight_note_snapshot(struct flight *flight, uint32_t index, uint64_t span_id, uint64_t version);
 
+/* What the watchdog finds: nothing has begun or ended since then (0: something has); in this process's time. With a moment,
+ * notes it in the open spans too. Any thread. */
+void flight_note_stall(struct flight *flight, uint64_t since_ns, uint64_t now_ns);
+
+/* The kernel's number of the thread in which an exception has left the executor; 0: a workflow has begun. */
+void flight_note_raised(struct flight *flight, int32_t thread);
+int32_t flight_raised(const struct flight *flight);
+
+/* That thread has ended. */
+void flight_note_worker_gone(struct flight *flight);
+bool flight_is_worker_gone(const struct flight *flight);
+
 struct flight_counts {
     uint64_t recorded, sent,
         dropped; /* spans since the mapping was made; recorded are all, the dropped ones too */

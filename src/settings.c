@@ -73,6 +73,9 @@ const struct setting settings[] = {
     {.name = "COMFYDD_LONG_RUNNING_AFTER", .type = SETTING_NUMBER, FIELD(long_running_s), .initial = "20",
      .least = 1, .most = 86400, .readers = BY_COMFYDD,
      .doc = "Seconds before an open workflow is first sent as unfinished, when the agent takes such spans."},
+    {.name = "COMFYDD_WATCHDOG", .type = SETTING_TIME, FIELD(watchdog_s), .initial = "none", .least = 1,
+     .most = 864000, .readers = BY_COMFYDD | BY_RUN, .option = "watchdog", .argument = "TIME",
+     .doc = "Tell when no node has begun or ended for so long (`30m`, `90s`), or ComfyUI's worker is gone."},
     {.name = "COMFYDD_FLIGHT_FOLDER", .type = SETTING_TEXT, FIELD(flight_folder), .initial = "/dev/shm",
      .readers = BY_COMFYDD,
      .doc = "A folder in memory for the spans that are not sent yet, so that they outlast a killed process."},
@@ -130,6 +133,9 @@ const struct setting settings[] = {
     {.name = "COMFYDD_GRACE", .type = SETTING_NUMBER, FIELD(run.grace_s), .initial = "10", .least = 0,
      .most = 86400, .readers = BY_RUN, .option = "grace", .argument = "SECONDS",
      .doc = "After a second SIGINT or SIGTERM: kill the command so long after the first."},
+    {.name = "COMFYDD_WATCHDOG_RESTART", .type = SETTING_BOOL, FIELD(run.watchdog_restart), .initial = "false",
+     .readers = BY_RUN, .option = "watchdog-restart",
+     .doc = "When the watchdog has something to tell, stop the command and start it again."},
     {.name = "COMFYDD_LIB", .type = SETTING_TEXT, FIELD(run.library), .shown = "beside the program, or in ../lib",
      .readers = BY_RUN, .option = "library", .argument = "FILE",
      .doc = "The libcomfydd.so to preload."},
@@ -222,6 +228,32 @@ bool settings_parse_bytes(const char *text, int64_t *value) {
     return true;
 }
 
+bool settings_parse_time(const char *text, double *seconds) {
+    static const struct {
+        char name;
+        double seconds;
+    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}};
+    char number[24];
+    size_t size = strlen(text);
+    double unit = 1;
+    if (strcmp(text, "none") == 0) {
+        *seconds = 0;
+        return true;
+    }
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (size && text[size - 1] == units[i].name) {
+            unit = units[i].seconds;
+            size--;
+            break;
+        }
+    if (size >= sizeof number) return false;
+    memcpy(number, text, size);
+    number[size] = '\0';
+    if (!settings_parse_number(number, seconds)) return false;
+    *seconds *= unit;
+    return true;
+}
+
 /* The position of a word in a list of words, -1 when it is none of them. */
 static int position_of(const char *word, const char *list) {
     size_t size = strlen(word);
@@ -270,6 +302,11 @@ bool settings_set(struct config *config, const struct setting *row, const char *
         if (integer != 0 && ((double)integer < row->least || (double)integer > row->most)) return false;
         *(int64_t *)field = integer;
         return true;
+    case SETTING_TIME:
+        if (!settings_parse_time(text, &number)) return false;
+        if (strcmp(text, "none") != 0 && !(number >= row->least && number <= row->most)) return false;
+        *(double *)field = number;
+        return true;
     case SETTING_CHOICE:
         if (position_of(text, row->choices) < 0) return false;
         *(int *)field = position_of(text, row->choices);
@@ -292,6 +329,7 @@ const char *settings_expected(const struct setting *row, char *text, size_t size
                                         [SETTING_HOST] = "a host name or address",
                                         [SETTING_PRESENT] = "anything",
                                         [SETTING_BYTES] = "",
+                                        [SETTING_TIME] = "",
                                         [SETTING_CHOICE] = "",
                                         [SETTING_FOREIGN] = "read here"};
     if (row->type == SETTING_INTEGER)
@@ -301,6 +339,8 @@ const char *settings_expected(const struct setting *row, char *text, size_t size
     else if (row->type == SETTING_BYTES)
         snprintf(text, size, "none, or a number of bytes of at least %.0fM (48G, 512M)",
                  row->least / (1 << 20));
+    else if (row->type == SETTING_TIME)
+        snprintf(text, size, "none, or a time from %.9g s to %.9g s (30m, 90s, 2h)", row->least, row->most);
     else if (row->type == SETTING_CHOICE)
         snprintf(text, size, "one of: %s", row->choices);
     else
@@ -328,7 +368,8 @@ void settings_print_markdown(FILE *out) {
     static const char *const readers[] = {[BY_COMFYDD] = "comfydd",
                                           [BY_DDTRACE] = "ddtrace",
                                           [BY_COMFYDD | BY_DDTRACE] = "comfydd, ddtrace",
-                                          [BY_RUN] = "`comfydd run`"};
+                                          [BY_RUN] = "`comfydd run`",
+                                          [BY_COMFYDD | BY_RUN] = "comfydd, `comfydd run`"};
     fprintf(out, "| Variable | Default | Meaning | Read by |\n|---|---|---|---|\n");
     for (const struct setting *row = settings; row < settings + settings_count; row++) {
         fprintf(out, "| `%s`", row->name);

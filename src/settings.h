@@ -21,6 +21,7 @@ enum setting_type {
     SETTING_HOST,    /* the same: a host name or an address */
     SETTING_PRESENT, /* bool: whether it is set at all */
     SETTING_BYTES,   /* int64_t, least..most: a number, with K, M, G or T for powers of 1024; "none" is 0 */
+    SETTING_TIME,    /* double, seconds, least..most: a number, with s, m or h; "none" is 0 */
     SETTING_CHOICE,  /* int: the position of the word in `choices` */
     SETTING_FOREIGN, /* no field: only read by ddtrace, or standing for another variable */
 };
@@ -39,7 +40,7 @@ struct setting {
     char otel[32];    /* OpenTelemetry's variable, read when this one is not set */
     unsigned readers; /* enum setting_readers, or-ed */
     char choices[20]; /* words, with a blank between them */
-    char option[16];  /* of comfydd run, without its dashes */
+    char option[20];  /* of comfydd run, without its dashes */
     char argument[8]; /* the option's, in capitals; a SETTING_BOOL takes none */
     char doc[104];    /* one sentence of Markdown */
 };
@@ -68,6 +69,9 @@ bool settings_parse_integer(const char *text, int64_t *value);
 
 /* The value of a SETTING_BYTES. */
 bool settings_parse_bytes(const char *text, int64_t *value);
+
+/* The value of a SETTING_TIME. */
+bool settings_parse_time(const char *text, double *seconds);
 
 /* Whether the text is printable and without blanks: fit for a request header. */
 bool settings_is_word(const char *text);

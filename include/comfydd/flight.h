@@ -54,7 +54,13 @@ struct flight_header {
      * in bytes; 0 when unknown. The peak is that of the workflow that was running. */
     uint64_t alive_ns;
     uint64_t rss_bytes, ram_available_bytes, vram_allocated_bytes, vram_peak_bytes;
-    uint64_t reserved[9];
+    /* What the watchdog has found, while it is so. */
+    uint64_t
+        stalled_since_ns; /* since the Unix epoch: nothing has begun or ended since, with spans open; 0: not so */
+    int32_t
+        raised_thread; /* the thread in which an exception has left the executor; 0: a workflow has begun since */
+    uint32_t worker_gone; /* 1: that thread has ended */
+    uint64_t reserved[7];
 };
 
 /* What a span knows of its trace; repeated in every span so that any span can be the first of a chunk. */
@@ -65,7 +71,10 @@ struct flight_trace {
     int8_t priority;                          /* Datadog sampling priority: -1, 0, 1, 2 */
     int8_t mechanism;  /* Datadog decision maker (0 default, 1 agent, 3 rule), -1 none or inherited */
     uint8_t inherited; /* 1 when the priority came with the trace and must not be decided again */
-    uint8_t reserved[5];
+    uint8_t reserved;
+    /* Of the span, not of the trace; here was room. Seconds since the Unix epoch: when the watchdog found that nothing had
+     * begun or ended for too long while the span was open; 0: never. */
+    uint32_t stalled_at_s;
 };
 
 enum flight_span_kind { FLIGHT_WORKFLOW = 1, FLIGHT_NODE = 2 };

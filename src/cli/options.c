@@ -88,6 +88,13 @@ static void hide_password(void) {
     unsetenv(name);
 }
 
+/* What the library reads too, it reads from the environment. */
+static void pass_on(void) {
+    for (size_t i = 0; i < settings_count; i++)
+        if (given[i] && settings[i].readers & BY_COMFYDD && setenv(settings[i].name, given[i], 1) != 0)
+            die(DIE_OURS, "no memory");
+}
+
 char **options_parse(int argc, char **argv) {
     struct argp_option *rows = make_rows();
     char *text = manual_of_run();
@@ -99,6 +106,7 @@ char **options_parse(int argc, char **argv) {
     argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &command);
     if (!config_load_run(from_line_or_environment)) die(DIE_OURS, "no memory");
     hide_password();
+    pass_on();
     free(given);
     free(text);
     free_rows(rows);

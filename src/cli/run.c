@@ -4,6 +4,7 @@
 #include "base/process.h"
 #include "cli/aftermath.h"
 #include "cli/die.h"
+#include "cli/hang.h"
 #include "cli/jobs.h"
 #include "cli/jobs_start.h"
 #include "cli/ld_preload.h"
@@ -26,6 +27,7 @@
 #define JOBS_CLOSE_S 5 /* with the database, at our own end */
 
 static struct limit limit;
+static enum verdict_watchdog hung; /* what the running command is being stopped for */
 
 static bool speaks(void) {
     return !config()->run.quiet;
@@ -69,10 +71,21 @@ static int enter(void *unused) {
     return limit_enter(&limit);
 }
 
-static void tick(void *unused) {
+/* Whether the watchdog wants the command to end. */
+static bool has_hung(void) {
+    if (!config()->run.watchdog_restart || !config()->watchdog_s) return false;
+    const struct process_identity self = process_self();
+    enum verdict_watchdog found = hang_found(config()->flight_folder, &self);
+    if (found && !hung) log_line("stopping the command: the watchdog asks for it");
+    if (found) hung = found;
+    return found;
+}
+
+static bool tick(void *unused) {
     (void)unused;
     limit_watch(&limit);
     aftermath_tick();
+    return has_hung();
 }
 
 static const struct supervise_hooks hooks = {.enter = enter, .tick = tick};
@@ -102,6 +115,8 @@ static struct verdict judge(const struct supervise_end *end, struct verdict_fact
     facts->code = end->code;
     facts->stop_signal = end->stop_signal;
     facts->we_killed = end->we_killed;
+    facts->watchdog = end->we_stopped ? hung : VERDICT_WORKS;
+    facts->watchdog_s = config()->watchdog_s;
     facts->restart_wanted = is_restart_wanted();
     facts->peak_bytes = end->peak_bytes;
     limit_after(&limit, facts);
@@ -123,11 +138,12 @@ static _Noreturn void die_unstarted(const char *command, const struct supervise_
 /* Runs the command once, to its end. */
 static struct verdict run_once(char **command, struct supervise_end *end) {
     struct verdict_facts facts = {0};
+    hung = VERDICT_WORKS;
     limit_before(&limit, &facts);
     *end = supervise_run(command, config()->run.grace_s, &hooks);
     if (end->error) die_unstarted(command[0], end);
     struct verdict verdict = judge(end, &facts);
-    if (end->we_killed) kill_rest();
+    if (end->we_killed || end->we_stopped) kill_rest(); /* what it leaves behind hangs too */
     tell(&verdict, end->ran_s);
     aftermath_note(&verdict);
     aftermath_send(AGENT_S);
@@ -188,6 +204,8 @@ static int show(char **command) {
 int run_main(int argc, char **argv) {
     char **command = options_parse(argc, argv);
     preload_library();
+    if (config()->run.watchdog_restart && !config()->watchdog_s)
+        log_line("the watchdog is off, and restarts nothing: set --watchdog=TIME too");
     if (config()->run.dry_run) return show(command);
     name_supervisor();
     supervise_start();

@@ -34,6 +34,7 @@ struct run {
     sigset_t sent;     /* signals that it has had, from us or from the terminal */
     int stops;         /* SIGINTs and SIGTERMs */
     double first_stop; /* when; on now()'s clock */
+    double we_stopped; /* likewise */
     struct supervise_end end;
 };
 
@@ -96,10 +97,10 @@ static void wait_for_signals(double seconds) {
     poll(&signals, 1, seconds > 0 ? (int)ceil(seconds * 1000) : 0);
 }
 
-static void tick(const struct supervise_hooks *hooks) {
-    if (now() - supervisor.ticked < 1) return;
+static bool tick(const struct supervise_hooks *hooks) {
+    if (now() - supervisor.ticked < 1) return false;
     supervisor.ticked = now();
-    hooks->tick(hooks->context);
+    return hooks->tick(hooks->context);
 }
 
 /* Reaps whoever has ended: the command (`run` may be NULL), and orphans that have become ours. False without children. */
@@ -175,8 +176,17 @@ static bool start(struct run *run, char **command, const struct supervise_hooks 
 
 /* Seconds until our own SIGKILL; far away when none is due. */
 static double until_kill(const struct run *run, double grace_s) {
-    if (run->stops < 2 || run->end.we_killed) return INFINITY;
-    return run->first_stop + grace_s - now();
+    if (run->end.we_killed) return INFINITY;
+    double ours = run->end.we_stopped ? run->we_stopped : INFINITY;
+    double theirs = run->stops < 2 ? INFINITY : run->first_stop;
+    return fmin(ours, theirs) + grace_s - now();
+}
+
+static void stop(struct run *run) {
+    if (run->end.we_stopped) return;
+    run->end.we_stopped = true;
+    run->we_stopped = now();
+    kill(run->pid, SIGTERM);
 }
 
 struct supervise_end supervise_run(char **command, double grace_s, const struct supervise_hooks *hooks) {
@@ -193,7 +203,7 @@ struct supervise_end supervise_run(char **command, double grace_s, const struct 
             kill(run.pid, SIGKILL);
         }
         reap(&run);
-        if (!run.ended) tick(hooks);
+        if (!run.ended && tick(hooks)) stop(&run);
     }
     if (!run.end.stop_signal && run.end.signalled && sigismember(&run.sent, run.end.code))
         run.end.stop_signal = run.end.code;

@@ -15,6 +15,7 @@ struct supervise_end {
     bool signalled;
     int code;            /* exit code, or signal number */
     int stop_signal;     /* what it was told to stop with; 0: it was not */
+    bool we_stopped;     /* hooks->tick has asked for it */
     bool we_killed;      /* it had not stopped in time */
     uint64_t peak_bytes; /* highest resident size of its processes, each by itself */
     double ran_s;
@@ -23,7 +24,7 @@ struct supervise_end {
 /* What the caller does meanwhile. */
 struct supervise_hooks {
     int (*enter)(void *context); /* in the forked child, before the command: 0 or -errno. Async-signal-safe */
-    void (*tick)(void *context); /* about every second */
+    bool (*tick)(void *context); /* about every second; true: the running command must end */
     void *context;
 };
 
@@ -31,7 +32,7 @@ struct supervise_hooks {
 void supervise_start(void);
 
 /* Runs the command, found along PATH, to its end. `grace_s`: from the first SIGINT or SIGTERM to our SIGKILL, once a
- * second one has come. */
+ * second one has come; or from our own SIGTERM. */
 struct supervise_end supervise_run(char **command, double grace_s, const struct supervise_hooks *hooks);
 
 /* Waits, reaping and ticking. Returns early with the number of a SIGINT, SIGTERM, SIGHUP or SIGQUIT; 0 otherwise. */

@@ -98,6 +98,14 @@ static struct verdict of_memory(const struct verdict_facts *facts) {
                 "was killed for memory by the machine or the container");
 }
 
+static struct verdict of_watchdog(const struct verdict_facts *facts) {
+    if (facts->watchdog == VERDICT_WORKER_GONE)
+        return make(VERDICT_HUNG, "killed", "WorkerGone",
+                    "was ended by the watchdog: ComfyUI's worker thread had ended, while its server went on");
+    return make(VERDICT_HUNG, "killed", "ProcessHung",
+                "was ended by the watchdog: no node had begun or ended for %.6g s", facts->watchdog_s);
+}
+
 static struct verdict of_stop(const struct verdict_facts *facts) {
     char name[16];
     name_of(facts->stop_signal, name, sizeof name);
@@ -119,7 +127,9 @@ static struct verdict of_signal(int number) {
 
 static struct verdict decide(const struct verdict_facts *facts) {
     /* Memory first: it may run out while the process is being stopped, and that is worth telling. */
-    if (killed_for_memory(facts) || failed_for_memory(facts)) return of_memory(facts);
+    if (killed_for_memory(facts)) return of_memory(facts);
+    if (facts->watchdog && !facts->stop_signal) return of_watchdog(facts);
+    if (failed_for_memory(facts)) return of_memory(facts);
     if (facts->stop_signal) return of_stop(facts);
     if (signal_of(facts)) return of_signal(signal_of(facts));
     if (facts->restart_wanted)

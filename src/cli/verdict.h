@@ -16,6 +16,7 @@ enum verdict_kind {
     VERDICT_MEMORY,  /* the memory limit, or the machine's out-of-memory killer */
     VERDICT_CRASH, /* a signal of its own making: SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS */
     VERDICT_KILLED,  /* another signal, by somebody else */
+    VERDICT_HUNG,    /* it lived, but did not work: our watchdog has ended it */
     VERDICT_RESTART, /* it asked for a restart (ComfyUI-Manager's reboot file): no failure */
 };
 
@@ -26,14 +27,23 @@ enum verdict_limit {
     VERDICT_DATA_LIMIT,  /* RLIMIT_DATA: going over it is an allocation that fails */
 };
 
+/* What the watchdog has ended it for. */
+enum verdict_watchdog {
+    VERDICT_WORKS,       /* nothing */
+    VERDICT_STALLED,     /* no node had begun or ended for too long */
+    VERDICT_WORKER_GONE, /* ComfyUI's worker thread had ended */
+};
+
 /* What is known. Counts are taken before the start and after the end. */
 struct verdict_facts {
     bool signalled;
-    int code;                 /* exit code, or signal number */
-    int stop_signal;          /* what it was told to stop with, by us or by the terminal; 0: it was not */
-    bool we_killed;           /* by our own SIGKILL, because it had not stopped in time */
-    bool restart_wanted;      /* ComfyUI-Manager's reboot file is there */
-    enum verdict_limit limit; /* what kind limit_bytes is of */
+    int code;        /* exit code, or signal number */
+    int stop_signal; /* what it was told to stop with, by us or by the terminal; 0: it was not */
+    bool we_killed;  /* by our own SIGKILL, because it had not stopped in time */
+    enum verdict_watchdog watchdog;
+    double watchdog_s;                          /* its patience with a lack of progress */
+    bool restart_wanted;                        /* ComfyUI-Manager's reboot file is there */
+    enum verdict_limit limit;                   /* what kind limit_bytes is of */
     uint64_t limit_bytes, peak_bytes;           /* peak: of the group, else of a process; 0 when unknown */
     bool has_group;                             /* its control group's counts are known: */
     uint64_t oom_kills_before, oom_kills_after; /* kills for memory in the group, whoever's memory ran out */
@@ -44,11 +54,10 @@ struct verdict_facts {
 
 struct verdict {
     enum verdict_kind kind;
-    int exit_code;      /* what we exit with: the child's, or 128 + signal */
-    const char *status; /* workflow.status of what was running: "killed", "error", "interrupted" */
-    char error_type
-        [32]; /* "OOMKilled", "ProcessKilled", "ProcessExited", "SIGSEGV", ...; empty for no error */
-    char sentence[256]; /* for people, after "the command ": log line, error.message, the job's reason */
+    int exit_code;       /* what we exit with: the child's, or 128 + signal */
+    const char *status;  /* workflow.status of what was running: "killed", "error", "interrupted" */
+    char error_type[32]; /* "OOMKilled", "ProcessKilled", "ProcessHung", "SIGSEGV", ...; empty for no error */
+    char sentence[256];  /* for people, after "the command ": log line, error.message, the job's reason */
 };
 
 struct verdict verdict_of(const struct verdict_facts *facts);

@@ -86,6 +86,7 @@ static struct workflow *open_workflow(const char *id, PyObject *extra_data) {
     }
     struct workflow *workflow = workflow_create(&start, config());
     if (!workflow) return NULL;
+    span_note_raised(false);
     workflow->next = workflows;
     workflows = workflow;
     return workflow;
@@ -229,6 +230,7 @@ static void prompt_left(const struct watch_call *watched, void *key, void *conte
     PyObject *executor = python_newref(call->executor);
     report_cached(call, NULL);
     if (raised) raised_out_of(workflow, value, now);
+    if (raised) span_note_raised(true); /* before the workflow ends: that wakes who looks at it */
     read_outcome(workflow, executor);
     calls_pop_workflow(workflow);
     close_workflow(workflow, NULL, now);

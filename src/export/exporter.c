@@ -8,6 +8,7 @@
 #include "config.h"
 #include "export/orphans.h"
 #include "export/sender.h"
+#include "export/watchdog.h"
 #include "flight.h"
 
 #include <errno.h>
@@ -38,8 +39,9 @@ static struct {
     const struct config *config;       /* borrowed */
     struct sender *sender;             /* owned by the thread */
     void (*beat)(struct flight *flight);
-    uint64_t beat_at;    /* the thread's: clock_mono_ns of the next sign of life */
-    uint64_t orphans_at; /* of the next attempt; SENDER_NEVER: none are left */
+    uint64_t beat_at;         /* the thread's: clock_mono_ns of the next sign of life */
+    uint64_t orphans_at;      /* of the next attempt; SENDER_NEVER: none are left */
+    struct watchdog watchdog; /* the thread's */
 } control;
 
 /* ---- the thread ---- */
@@ -75,12 +77,14 @@ static void send_orphans(void) {
 
 /* While something is open: who finds it after a kill shall know until when the process was alive. */
 static uint64_t next_beat_ns(void) {
-    return flight_slots_taken(control.flight) ? control.beat_at : SENDER_NEVER;
+    bool beats = flight_slots_taken(control.flight) || watchdog_waits(&control.watchdog, control.flight);
+    return beats ? control.beat_at : SENDER_NEVER;
 }
 
 static void give_sign_of_life(uint64_t now) {
     flight_note_life(control.flight, clock_wall_ns());
     if (control.beat) control.beat(control.flight);
+    watchdog_look(&control.watchdog, control.flight, now);
     control.beat_at = now + BEAT;
 }
 
@@ -178,6 +182,7 @@ int exporter_start(struct flight *flight, const struct config *config) {
         control.requests = 0;
         control.beat_at = clock_mono_ns() + BEAT;
         control.orphans_at = 0;
+        control.watchdog = (struct watchdog){.limit_ns = (uint64_t)(config->watchdog_s * 1e9)};
         control.flush_done = control.flush_wanted;
         __atomic_store_n(&control.running, 1, __ATOMIC_RELEASE);
         sigset_t all, before;

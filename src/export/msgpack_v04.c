@@ -23,7 +23,8 @@ struct encoding {
     size_t resource_size;
     struct propagated propagated[PROPAGATED_MAX];
     size_t propagated_count;
-    uint64_t event_ns; /* when the span event was; 0: none */
+    uint64_t event_ns;   /* when the span event was; 0: none */
+    uint64_t stalled_ns; /* likewise, of the watchdog's */
     char decision_maker[8], trace_id_high[17], kept_rate[16];
 };
 
@@ -184,12 +185,22 @@ static void pack_attribute(struct writer *w, const struct v04_identity *id, cons
 
 enum { EVENT_ROOM = 100, ATTRIBUTE_ROOM = 40 }; /* without names and values */
 
+static size_t event_count(const struct encoding *e) {
+    return (e->event_ns != 0) + (e->stalled_ns != 0);
+}
+
+static void pack_stall(struct writer *w, uint64_t time_ns) {
+    pack_map(w, 2);
+    pack_literal(w, "name");
+    pack_literal(w, "stalled");
+    pack_literal(w, "time_unix_nano");
+    pack_uint64(w, time_ns);
+}
+
 static void pack_event(struct writer *w, const struct v04_identity *id, uint64_t time_ns) {
     size_t count = 0;
     for (size_t i = 0; i < id->value_count; i++)
         count += id->keys[id->values[i].key].in_event;
-    pack_literal(w, "span_events");
-    pack_array(w, 1);
     pack_map(w, 3);
     pack_literal(w, "name");
     pack_literal(w, "out_of_memory");
@@ -216,7 +227,7 @@ static void pack_span(struct buf *out, const struct v04_identity *id, const stru
         if (e->event_ns && id->keys[id->values[i].key].in_event)
             room += v04_value_room(id, &id->values[i]) + ATTRIBUTE_ROOM;
     }
-    if (e->event_ns) room += EVENT_ROOM;
+    room += event_count(e) * EVENT_ROOM;
     for (size_t i = 0; i < e->propagated_count; i++)
         room += 2 * HEADER_ROOM + e->propagated[i].name_size +
                 text_room(e->propagated[i].value_size, VALUE_LIMIT);
@@ -224,7 +235,7 @@ static void pack_span(struct buf *out, const struct v04_identity *id, const stru
     if (!w.at) return;
     char *map = w.at;
     writer_put(&w, fields->data, fields->size);
-    if (e->event_ns) ++*map; /* one field more than the short map's first byte says */
+    if (event_count(e)) ++*map; /* one field more than the short map's first byte says */
     if (e->resource_size)
         pack_text(&w, e->resource, e->resource_size, RESOURCE_LIMIT);
     else
@@ -243,8 +254,22 @@ static void pack_span(struct buf *out, const struct v04_identity *id, const stru
     pack_int32(&w, span->error != 0);
     pack_meta(&w, id, e, text_count);
     pack_metrics(&w, id, id->value_count - text_count);
+    if (event_count(e)) {
+        pack_literal(&w, "span_events");
+        pack_array(&w, event_count(e));
+    }
     if (e->event_ns) pack_event(&w, id, e->event_ns);
+    if (e->stalled_ns) pack_stall(&w, e->stalled_ns);
     writer_end(&w, out);
+}
+
+/* What the watchdog has found, as a tag too: not every agent takes events. */
+static void take_stall(struct v04_identity *id, struct encoding *e, const struct flight_span *span) {
+    uint64_t at_ns = span->trace.stalled_at_s * UINT64_C(1000000000);
+    if (!at_ns) return;
+    double open_ns = at_ns > span->start_ns ? (double)(at_ns - span->start_ns) : 0;
+    v04_identity_number(id, v04_identity_own(id, OWN_STALLED_AFTER), open_ns / 1e6);
+    if (id->events) e->stalled_ns = at_ns;
 }
 
 static void encode_span(struct buf *out, struct v04_identity *id, const struct v04_span *s, bool is_first,
@@ -252,7 +277,8 @@ static void encode_span(struct buf *out, struct v04_identity *id, const struct v
     struct encoding e;
     e.resource = NULL;
     e.resource_size = e.propagated_count = 0;
-    e.event_ns = 0;
+    e.event_ns = e.stalled_ns = 0;
+    take_stall(id, &e, s->span);
     take_entries(id, &e, s, is_first);
     if (s->partial_version)
         v04_identity_number(id, v04_identity_own(id, OWN_PARTIAL_VERSION), (double)s->partial_version);

@@ -20,6 +20,7 @@ static const char *const own_names[OWN_COUNT] = {
     [OWN_TRACER_KEEP_RATE] = "_dd.tracer_kr",
     [OWN_PARTIAL_VERSION] = "_dd.partial_version",
     [OWN_WAS_LONG_RUNNING] = "_dd.was_long_running",
+    [OWN_STALLED_AFTER] = "watchdog.stalled_after_ms",
 };
 
 static enum v04_role role_of(const char *name) {

@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 struct span {
     struct flight_slot *slot; /* NULL: none was free */
@@ -34,6 +36,12 @@ void span_disconnect(void) {
 void span_note_figures(const struct flight_figures *figures) {
     struct flight *flight = __atomic_load_n(&connected, __ATOMIC_ACQUIRE);
     if (flight) flight_note_figures(flight, figures);
+}
+
+void span_note_raised(bool raised) {
+    struct flight *flight = __atomic_load_n(&connected, __ATOMIC_ACQUIRE);
+    if (!flight || (!raised && !flight_raised(flight))) return;
+    flight_note_raised(flight, raised ? (int32_t)syscall(SYS_gettid) : 0);
 }
 
 static bool alive(const struct span *span) {

@@ -14,6 +14,7 @@
 #include "comfydd/flight.h"
 #include "trace/tags.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,6 +32,9 @@ void span_disconnect(void);
 
 /* What is known of the process's memory now, for who reads the flight memory after a kill. */
 void span_note_figures(const struct flight_figures *figures);
+
+/* For the watchdog: an exception has left the executor on this thread, or a workflow has begun. */
+void span_note_raised(bool raised);
 
 /* Opens a span. `start_ns` is wall-clock. The trace is copied. parent_id 0: a root. span_id 0: a fresh one. */
 struct span *span_start(enum flight_span_kind kind, const struct flight_trace *trace, uint64_t span_id,

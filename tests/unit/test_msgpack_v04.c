@@ -470,7 +470,7 @@ static void names_and_service_are_cleaned_too(void **state) {
     buf_finish(&shared);
 }
 
-static void an_out_of_memory_is_an_event_for_agents_that_take_events(void **state) {
+static void what_happened_is_an_event_for_agents_that_take_events(void **state) {
     (void)state;
     struct v04_identity *id = plain_identity();
     for (int taken = 0; taken < 2; taken++) {
@@ -481,6 +481,7 @@ static void an_out_of_memory_is_an_event_for_agents_that_take_events(void **stat
         number(&entries, TAG_OOM_EVENT, 1700000000000000256.0);
         struct flight_span span = some_span(FLIGHT_NODE, 2);
         span.tags_size = (uint32_t)entries.size;
+        span.trace.stalled_at_s = 1700000003;
         v04_identity_take_events(id, taken);
         struct decoded d = {0};
         const msgpack_object *sent =
@@ -488,11 +489,14 @@ static void an_out_of_memory_is_an_event_for_agents_that_take_events(void **stat
                   -1)
                 ->ptr;
         assert_metric(sent, "oom.requested_bytes", 1048576);
+        assert_metric(sent, "watchdog.stalled_after_ms", (1700000003e9 - (double)span.start_ns) / 1e6);
         const msgpack_object *events = get(sent, "span_events");
         if (!taken) {
             assert_null(events);
         } else {
-            assert_int_equal(events->via.array.size, 1);
+            assert_int_equal(events->via.array.size, 2);
+            assert_text(&events->via.array.ptr[1], "name", "stalled");
+            assert_integer(&events->via.array.ptr[1], "time_unix_nano", 1700000003000000000);
             const msgpack_object *event = events->via.array.ptr, *attributes = get(event, "attributes");
             assert_text(event, "name", "out_of_memory");
             assert_integer(event, "time_unix_nano", 1700000000000000256);
@@ -587,7 +591,7 @@ int main(void) {
         cmocka_unit_test(snapshots_of_open_spans_say_so),
         cmocka_unit_test(text_is_cleaned_and_cut_to_the_limits),
         cmocka_unit_test(names_and_service_are_cleaned_too),
-        cmocka_unit_test(an_out_of_memory_is_an_event_for_agents_that_take_events),
+        cmocka_unit_test(what_happened_is_an_event_for_agents_that_take_events),
         cmocka_unit_test(numbers_without_meaning_are_left_out),
         cmocka_unit_test(the_key_table_is_that_of_the_memory),
         cmocka_unit_test(many_chunks_make_one_payload),

@@ -151,6 +151,32 @@ static void sizes(void **state) {
     }
 }
 
+static void times(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        double seconds; /* -1: refused */
+    } rows[] = {
+        {"none", 0},  {"90", 90}, {"90s", 90},   {"30m", 1800}, {"1.5m", 90},
+        {"2h", 7200}, {"0", 0},   {"", -1},      {"m", -1},     {"5 m", -1},
+        {"5ms", -1},  {"5d", -1}, {"1m30s", -1}, {"nan", -1},   {"1111111111111111111111111111m", -1},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        double seconds = -1;
+        if (!settings_parse_time(rows[i].text, &seconds)) seconds = -1;
+        if (seconds != rows[i].seconds) fail_msg("%s: %g", rows[i].text, seconds);
+    }
+}
+
+static void what_the_library_reads_too_is_passed_on(void **state) {
+    (void)state;
+    PARSE("--watchdog=30m", "--watchdog-restart", "true");
+    assert_true(config()->watchdog_s == 1800);
+    assert_true(config()->run.watchdog_restart);
+    assert_string_equal(getenv("COMFYDD_WATCHDOG"), "30m");
+    assert_null(getenv("COMFYDD_WATCHDOG_RESTART"));
+}
+
 static void help_and_manual_name_every_option(void **state) {
     (void)state;
     char *page;
@@ -183,6 +209,8 @@ int main(void) {
         CLEAN(a_bad_variable_is_told_of_and_its_default_used),
         CLEAN(the_library_does_not_read_them),
         CLEAN(sizes),
+        CLEAN(times),
+        CLEAN(what_the_library_reads_too_is_passed_on),
         CLEAN(help_and_manual_name_every_option),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

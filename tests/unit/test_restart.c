@@ -16,7 +16,7 @@ static void what_is_restarted(void **state) {
         {VERDICT_SUCCESS, {false, false, false}}, {VERDICT_FAILURE, {false, true, false}},
         {VERDICT_STOPPED, {false, false, false}}, {VERDICT_MEMORY, {true, true, false}},
         {VERDICT_CRASH, {false, true, false}},    {VERDICT_KILLED, {false, true, false}},
-        {VERDICT_RESTART, {false, false, false}},
+        {VERDICT_RESTART, {false, false, false}}, {VERDICT_HUNG, {true, true, false}},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (int when = 0; when < 3; when++) {

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import zlib
 
 import torch
@@ -163,6 +164,23 @@ class KillWorker(Node):
 
     def run(self, value):
         raise WorkerKilled("no executor catches this")
+
+
+class ExitWorker(Node):
+    """What a script does that ends itself when it is done, run as a node."""
+
+    INPUTS = {"value": {}}
+
+    def run(self, value):
+        sys.exit(3)
+
+
+class Sleep(Node):
+    INPUTS = {"value": {}, "seconds": {}}
+
+    def run(self, value, seconds):
+        time.sleep(seconds)
+        return (value,)
 
 
 class WaitForInterrupt(Node):
