@@ -45,7 +45,12 @@ def recover(tmp_path, flight_folder):
 def in_a_node(tmp_path, folder, url, **variables):
     """A process that is in the middle of a node."""
     victim = Victim(tmp_path, folder, url, "sleep", "60", **variables).begins()
-    wait_for("the node", 30, lambda: any(flight.read(path).pid == victim.process.pid and len(flight.read(path).open) == 2 for path in files(folder)))
+
+    def is_in_node():
+        memories = [flight.read(path) for path in files(folder)]
+        return any(m.pid == victim.process.pid and m.finished and len(m.open) == 2 for m in memories)
+
+    wait_for("the node", 30, is_in_node)
     return victim
 
 

@@ -4,12 +4,12 @@ import re
 import sys
 
 import pytest
-from test_supervised import COLUMNS, Supervised, died
 
 from rig import comfyui, session
 from rig.launcher import LaunchedStandIn
 from rig.process import get, wait_for
 from rig.stand_in import StandIn
+from rig.supervised import COLUMNS, Supervised
 from rig.workflows import prompt
 
 pytestmark = pytest.mark.timeout(120)
@@ -19,6 +19,10 @@ GOOD = prompt(n1=("Number", {"value": 1}), n2=("Show", {"a": ("n1", 0)}))
 
 def ending(class_type):
     return prompt(n1=("Number", {"value": 1}), n2=(class_type, {"value": ("n1", 0)}), n3=("Show", {"a": ("n2", 0)}))
+
+
+def died(agent):
+    return wait_for("the trace", 30, lambda: session.of_job(agent.spans(), "job-7"))
 
 
 def wait_for_the_successor(application):
