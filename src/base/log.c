@@ -12,12 +12,22 @@ void log_set_debug(bool on) {
     __atomic_store_n(&debug, on, __ATOMIC_RELAXED);
 }
 
+static void (*diverted)(const char *line);
+
+void log_divert(void (*sink)(const char *line)) {
+    diverted = sink;
+}
+
 static void write_line(const char *format, va_list arguments) {
     int saved_errno = errno;
     char line[1024] = "comfydd: ";
     size_t used = strlen(line);
     int wanted = vsnprintf(line + used, sizeof line - used - 1, format, arguments);
     if (wanted < 0) wanted = 0;
+    if (diverted) {
+        diverted(line + used);
+        return;
+    }
     used += (size_t)wanted < sizeof line - used - 1 ? (size_t)wanted : sizeof line - used - 2;
     line[used++] = '\n';
     /* A full pipe or a closed stderr is the host's business, not ours: no retry. */

@@ -11,6 +11,10 @@
 /* Whether log_debug prints (DD_TRACE_DEBUG). Off until set. */
 void log_set_debug(bool on);
 
+/* Lines go to `sink`, without prefix and end, instead of stderr; NULL: to stderr again. For a program that has a page of its
+ * own to write (comfydd doctor); one thread. */
+void log_divert(void (*sink)(const char *line));
+
 /* A line for the operator: only for what he should know or act on. */
 void log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -15,10 +15,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
     MOST_TEXT = 5000,      /* bytes of one value */
     MOST_UNSPOOLED = 1000, /* events kept in memory while the spool file takes none */
+    MOST_ADOPTED = 32,
     MESSAGE = 512,
     FIRST_PAUSE_S = 1,
     LONGEST_PAUSE_S = 60,
@@ -43,6 +45,10 @@ struct jobs {
     pthread_mutex_t lock; /* of all that follows */
     pthread_cond_t changed;
     bool closing;
+    struct spool *adopted[MOST_ADOPTED]; /* left by others; delivered before our own */
+    size_t adopted_count;
+    struct spool
+        *taken_from; /* where the event that is being delivered is; NULL: in memory, or, since, in `spool` */
     struct spool *spool;
     struct unspooled *first, *last; /* later than everything in the spool */
     size_t unspooled, lost;
@@ -78,8 +84,15 @@ static json_t *read_object(const struct buf *text, const char *fields[JOBS_FIELD
 
 /* ---- the queue: the spool, then what it did not take. With the lock held ---- */
 
+/* The spool that comes first of those that hold something; NULL: none does. */
+static struct spool *first_spool(const struct jobs *jobs) {
+    for (size_t i = 0; i < jobs->adopted_count; i++)
+        if (!spool_empty(jobs->adopted[i])) return jobs->adopted[i];
+    return spool_empty(jobs->spool) ? NULL : jobs->spool;
+}
+
 static bool queue_empty(const struct jobs *jobs) {
-    return spool_empty(jobs->spool) && !jobs->first;
+    return !first_spool(jobs) && !jobs->first;
 }
 
 static void drop_first_unspooled(struct jobs *jobs) {
@@ -122,8 +135,9 @@ static void queue_add(struct jobs *jobs, const char *object, size_t size) {
 static int queue_first(struct jobs *jobs, struct buf *object) {
     int error = 0;
     buf_clear(object);
-    if (!spool_empty(jobs->spool))
-        error = spool_first(jobs->spool, object);
+    jobs->taken_from = first_spool(jobs);
+    if (jobs->taken_from)
+        error = spool_first(jobs->taken_from, object);
     else if (!buf_append(object, jobs->first->object, jobs->first->size))
         error = -ENOMEM;
     if (error) log_once("jobs: the spool file %s cannot be read: %s", jobs->spool_path, strerror(-error));
@@ -132,11 +146,12 @@ static int queue_first(struct jobs *jobs, struct buf *object) {
 
 /* What was first when it was taken still is, even if it has gone from memory to the spool since. */
 static void queue_drop_first(struct jobs *jobs) {
+    struct spool *spool = jobs->taken_from ? jobs->taken_from : jobs->spool;
     int error = 0;
-    if (spool_empty(jobs->spool))
+    if (spool_empty(spool))
         drop_first_unspooled(jobs);
     else
-        error = spool_done(jobs->spool);
+        error = spool_done(spool);
     if (error)
         log_once("jobs: the spool file %s cannot be changed (%s): after a restart, events may be written "
                  "once more",
@@ -236,10 +251,14 @@ static const struct jobs_database *kind_of(const char *url) {
     return NULL;
 }
 
+static const char wrong_url[] = "the database must be sqlite:PATH or postgresql://...";
+
 static void destroy(struct jobs *jobs) {
     if (jobs->database) jobs->kind->close(jobs->database);
     while (jobs->first)
         drop_first_unspooled(jobs);
+    while (jobs->adopted_count)
+        spool_close(jobs->adopted[--jobs->adopted_count]);
     spool_close(jobs->spool);
     jobs_sql_finish(&jobs->sql);
     free(jobs->spool_path);
@@ -284,7 +303,7 @@ struct jobs *jobs_open(const char *url, const char *sql, const char *spool, cons
     const struct jobs_database *kind = kind_of(url);
     struct jobs *jobs = kind ? create(kind, spool) : NULL;
     if (!jobs) {
-        *error = kind ? "no memory" : "the database must be sqlite:PATH or postgresql://...";
+        *error = kind ? "no memory" : wrong_url;
         return NULL;
     }
     *error = sql ? jobs_sql_parse(&jobs->sql, sql) : NULL;
@@ -296,6 +315,36 @@ struct jobs *jobs_open(const char *url, const char *sql, const char *spool, cons
     }
     if (!spool_empty(jobs->spool)) start(jobs);
     return jobs;
+}
+
+void jobs_adopt(struct jobs *jobs, const char *path) {
+    int error;
+    if (access(path, F_OK) != 0) return;
+    struct spool *spool = spool_open(path, &error);
+    pthread_mutex_lock(&jobs->lock);
+    if (spool && !spool_empty(spool) && jobs->adopted_count < MOST_ADOPTED) {
+        jobs->adopted[jobs->adopted_count++] = spool;
+        spool = NULL;
+    }
+    bool has_work = !queue_empty(jobs);
+    pthread_cond_signal(&jobs->changed);
+    pthread_mutex_unlock(&jobs->lock);
+    spool_close(spool);
+    if (has_work && !jobs->started) start(jobs);
+}
+
+bool jobs_reach(const char *url, const char *sql, char *message, size_t room) {
+    const struct jobs_database *kind = kind_of(url);
+    struct jobs_sql statement = {0};
+    const char *error = kind ? NULL : wrong_url;
+    void *database = NULL;
+    if (!error && sql) error = jobs_sql_parse(&statement, sql);
+    if (!error) database = kind->open(url, sql ? &statement : NULL, &error);
+    if (error) snprintf(message, room, "%s", error);
+    bool reached = database && kind->reach(database, message, room);
+    if (database) kind->close(database);
+    jobs_sql_finish(&statement);
+    return reached;
 }
 
 void jobs_write(struct jobs *jobs, const struct job_event *event) {

@@ -10,6 +10,7 @@
 #define COMFYDD_JOBS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct jobs;
@@ -30,6 +31,13 @@ struct job_event {
  * explanation in *error (static; without a password), for a URL or statement that cannot be right, a spool file that
  * cannot be had, or a database library that this machine lacks. What an earlier run left in the spool is delivered too. */
 struct jobs *jobs_open(const char *url, const char *sql, const char *spool, const char **error);
+
+/* What a dead supervisor has left in this spool file is delivered too, in its order. Nothing happens when the file is not
+ * there, or another supervisor has it. Right after jobs_open. */
+void jobs_adopt(struct jobs *jobs, const char *spool);
+
+/* Whether events could be written to the database now; else what is in the way, as one line without a password. */
+bool jobs_reach(const char *url, const char *sql, char *message, size_t room);
 
 /* Keeps the event for delivery. */
 void jobs_write(struct jobs *jobs, const struct job_event *event);

@@ -4,6 +4,7 @@
 
 #include "cli/jobs_sql.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum jobs_outcome {
@@ -21,6 +22,9 @@ struct jobs_database {
     /* Writes one event, with a connection of its own if there is none, within some tens of seconds. */
     enum jobs_outcome (*write)(void *database, const char *const fields[JOBS_FIELDS], char *message,
                                size_t room);
+
+    /* Whether events could be written now, as far as that shows without writing one; else what is in the way. */
+    bool (*reach)(void *database, char *message, size_t room);
 
     /* Nothing is to be written now: closes the connection. A later write makes a new one. */
     void (*rest)(void *database);

@@ -230,17 +230,30 @@ static void write_row(struct postgres *database, const char *const fields[JOBS_F
     execute(database, statement->text, statement->count, values, code, message, room);
 }
 
+/* False, with the reason in *message, when there is no connection. */
+static bool connect_or_say(struct postgres *database, char *message, size_t room) {
+    if (database->connection || connect_now(database)) return true;
+    say(database, database->connection ? pq.PQerrorMessage(database->connection) : "no memory", message,
+        room);
+    rest(database);
+    return false;
+}
+
+static bool reach(void *self, char *message, size_t room) {
+    struct postgres *database = self;
+    char code[6];
+    if (!connect_or_say(database, message, room)) return false;
+    execute(database, "SELECT 1", 0, NULL, code, message, room);
+    rest(database);
+    return !code[0];
+}
+
 static enum jobs_outcome write_postgres(void *self, const char *const fields[JOBS_FIELDS], char *message,
                                         size_t room) {
     static const char no_table[] = "42P01";
     struct postgres *database = self;
     char code[6];
-    if (!database->connection && !connect_now(database)) {
-        say(database, database->connection ? pq.PQerrorMessage(database->connection) : "no memory", message,
-            room);
-        rest(database);
-        return JOBS_LATER;
-    }
+    if (!connect_or_say(database, message, room)) return JOBS_LATER;
     write_row(database, fields, code, message, room);
     if (strcmp(code, no_table) == 0 && database->statement == &database->ours) {
         /* Only now: whoever may write to the table need not be allowed to make one. */
@@ -257,7 +270,7 @@ static enum jobs_outcome write_postgres(void *self, const char *const fields[JOB
     return strncmp(code, "22", 2) == 0 || strncmp(code, "23", 2) == 0 ? JOBS_REFUSED : JOBS_LATER;
 }
 
-const struct jobs_database jobs_postgres = {open_postgres, write_postgres, rest, close_postgres};
+const struct jobs_database jobs_postgres = {open_postgres, write_postgres, reach, rest, close_postgres};
 
 #else
 

@@ -1,10 +1,12 @@
 #include "cli/jobs_database.h"
 
+#include <limits.h>
 #include <sqlite3.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { BUSY_MS = 5000 };
 
@@ -117,4 +119,34 @@ static enum jobs_outcome write_sqlite(void *self, const char *const fields[JOBS_
     return refused ? JOBS_REFUSED : JOBS_LATER;
 }
 
-const struct jobs_database jobs_sqlite = {open_sqlite, write_sqlite, rest, close_sqlite};
+/* A file that is not there yet is made with the first event. */
+static int reach_new(const char *path) {
+    char folder[PATH_MAX];
+    snprintf(folder, sizeof folder, "%s", path);
+    char *slash = strrchr(folder, '/');
+    if (slash) slash[slash == folder] = '\0';
+    return access(slash ? folder : ".", W_OK | X_OK) == 0 ? SQLITE_OK : SQLITE_CANTOPEN;
+}
+
+static int reach_file(struct sqlite *database) {
+    int code = sqlite3_open_v2(database->path, &database->connection, SQLITE_OPEN_READWRITE, NULL);
+    if (code) return code;
+    sqlite3_busy_timeout(database->connection, BUSY_MS);
+    if (database->statement != &database->ours)
+        code = sqlite3_prepare_v2(database->connection, database->statement->text, -1, &database->prepared,
+                                  NULL);
+    return code ? code : sqlite3_exec(database->connection, "BEGIN IMMEDIATE; ROLLBACK", NULL, NULL, NULL);
+}
+
+static bool reach(void *self, char *message, size_t room) {
+    struct sqlite *database = self;
+    rest(database);
+    int code = access(database->path, F_OK) == 0 ? reach_file(database) : reach_new(database->path);
+    if (code)
+        snprintf(message, room, "%s: %s", database->path,
+                 database->connection ? sqlite3_errmsg(database->connection) : sqlite3_errstr(code));
+    rest(database);
+    return !code;
+}
+
+const struct jobs_database jobs_sqlite = {open_sqlite, write_sqlite, reach, rest, close_sqlite};

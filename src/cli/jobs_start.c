@@ -7,13 +7,23 @@
 #include "config.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-#define MOST_SUPERVISORS 32 /* on one machine, with one state folder */
+#define MOST_SUPERVISORS 32 /* on one machine, with one state folder and database */
+
+/* What the settings ask for. */
+struct wanted {
+    const char *url;       /* borrowed, or `own` */
+    char folder[PATH_MAX]; /* for the spool; empty when there is none to be had */
+    char own[PATH_MAX + 32];
+    uint64_t key; /* of the database: spools of different ones must not be mixed up */
+};
 
 /* Where COMFYDD_STATE does not say: as the XDG base directories have it. Empty when there is no home. */
 static void find_folder(char *folder, size_t size) {
@@ -27,6 +37,41 @@ static void find_folder(char *folder, size_t size) {
         snprintf(folder, size, "%s/.local/state/comfydd", home);
 }
 
+static uint64_t mix(uint64_t key, const char *text) {
+    for (; *text; text++)
+        if (*text != '*') /* that a password has become: it may change */
+            key = (key ^ (unsigned char)*text) * UINT64_C(1099511628211); /* FNV-1a */
+    return (key ^ 0xff) * UINT64_C(1099511628211);
+}
+
+/* By the URL without its password, and the statement. */
+static uint64_t key_of(const char *url, const char *sql) {
+    char *shown = strdup(url), here[PATH_MAX] = "";
+    bool is_relative = strncmp(url, "sqlite:", 7) == 0 && url[7] != '/';
+    if (!shown) die(DIE_OURS, "no memory");
+    jobs_hide_password(shown);
+    if (is_relative && !getcwd(here, sizeof here)) *here = '\0';
+    uint64_t key = mix(mix(mix(UINT64_C(14695981039346656037), shown), here), sql ? sql : "");
+    free(shown);
+    return key;
+}
+
+static struct wanted read_settings(void) {
+    struct wanted wanted = {.url = config()->run.jobs_db};
+    find_folder(wanted.folder, sizeof wanted.folder);
+    snprintf(wanted.own, sizeof wanted.own, "sqlite:%s/jobs.db", wanted.folder);
+    wanted.key = key_of(wanted.url ? wanted.url : wanted.own, config()->run.jobs_sql);
+    return wanted;
+}
+
+static const char *url_of(const struct wanted *wanted) {
+    return wanted->url ? wanted->url : wanted->own;
+}
+
+static void spool_path(const struct wanted *wanted, int number, char *path, size_t size) {
+    snprintf(path, size, "%s/jobs-%016" PRIx64 "-%d.spool", wanted->folder, wanted->key, number);
+}
+
 /* mkdir -p; 0 or -errno. */
 static int make_folder(char *folder) {
     for (char *slash = folder; (slash = strchr(slash + 1, '/'));) {
@@ -38,36 +83,99 @@ static int make_folder(char *folder) {
     return mkdir(folder, 0700) == 0 || errno == EEXIST ? 0 : -errno;
 }
 
-/* The first spool that no other supervisor has. It stays ours by what jobs_open does with it. 0 or -errno. */
-static int find_spool(const char *folder, char *path, size_t size) {
+/* The first spool that no other supervisor has. It stays ours by what jobs_open does with it. Its number, or -errno. */
+static int find_spool(const struct wanted *wanted, char *path, size_t size) {
     int error = 0;
     for (int number = 0; number < MOST_SUPERVISORS; number++) {
-        snprintf(path, size, "%s/jobs-%d.spool", folder, number);
+        spool_path(wanted, number, path, size);
         struct spool *spool = spool_open(path, &error);
         spool_close(spool);
-        if (spool) return 0;
+        if (spool) return number;
         if (error != -EWOULDBLOCK) break;
     }
     return error;
 }
 
+static void adopt_others(struct jobs *jobs, const struct wanted *wanted, int own) {
+    char path[PATH_MAX + 64];
+    for (int number = 0; number < MOST_SUPERVISORS; number++) {
+        spool_path(wanted, number, path, sizeof path);
+        if (number != own) jobs_adopt(jobs, path);
+    }
+}
+
+static bool is_none(const struct wanted *wanted) {
+    return wanted->url && strcmp(wanted->url, "none") == 0;
+}
+
 struct jobs *jobs_start(void) {
-    const char *wanted = config()->run.jobs_db, *problem;
-    char folder[PATH_MAX], spool[PATH_MAX + 32], own[PATH_MAX + 32];
-    if (wanted && strcmp(wanted, "none") == 0) return NULL;
-    find_folder(folder, sizeof folder);
-    int error = *folder ? make_folder(folder) : -ENOENT;
-    if (!error) error = find_spool(folder, spool, sizeof spool);
-    if (!*folder) snprintf(folder, sizeof folder, "HOME is not set");
-    if (error) {
-        if (wanted)
-            die(DIE_OURS, "jobs cannot be recorded: %s: %s (COMFYDD_STATE)", folder, strerror(-error));
+    struct wanted wanted = read_settings();
+    const char *problem;
+    char path[PATH_MAX + 64];
+    if (is_none(&wanted)) return NULL;
+    int number = *wanted.folder ? make_folder(wanted.folder) : -ENOENT;
+    if (!number) number = find_spool(&wanted, path, sizeof path);
+    if (number < 0) {
+        const char *folder = *wanted.folder ? wanted.folder : "HOME is not set";
+        if (wanted.url)
+            die(DIE_OURS, "jobs cannot be recorded: %s: %s (COMFYDD_STATE)", folder, strerror(-number));
         log_line("jobs are not recorded: %s: %s (set COMFYDD_STATE, or COMFYDD_JOBS_DB=none)", folder,
-                 strerror(-error));
+                 strerror(-number));
         return NULL;
     }
-    snprintf(own, sizeof own, "sqlite:%s/jobs.db", folder);
-    struct jobs *jobs = jobs_open(wanted ? wanted : own, config()->run.jobs_sql, spool, &problem);
+    struct jobs *jobs = jobs_open(url_of(&wanted), config()->run.jobs_sql, path, &problem);
     if (!jobs) die(DIE_OURS, "jobs cannot be recorded: %s", problem);
+    adopt_others(jobs, &wanted, number);
     return jobs;
+}
+
+/* ---- for the doctor ---- */
+
+/* Events that no living supervisor has. */
+static unsigned count_waiting(const struct wanted *wanted) {
+    char path[PATH_MAX + 64];
+    unsigned count = 0;
+    int error;
+    for (int number = 0; number < MOST_SUPERVISORS; number++) {
+        spool_path(wanted, number, path, sizeof path);
+        struct spool *spool = access(path, F_OK) == 0 ? spool_open(path, &error) : NULL;
+        if (spool) count += spool_count(spool);
+        spool_close(spool);
+    }
+    return count;
+}
+
+/* The folder, or the nearest one above it that is there. */
+static bool can_be_made(char *folder) {
+    while (*folder && access(folder, F_OK) != 0) {
+        char *slash = strrchr(folder, '/');
+        if (!slash) return access(".", W_OK) == 0;
+        slash[slash == folder] = '\0';
+    }
+    return access(folder, W_OK | X_OK) == 0;
+}
+
+bool jobs_start_check(struct jobs_start_state *state) {
+    struct wanted wanted = read_settings();
+    char folder[PATH_MAX];
+    *state = (struct jobs_start_state){.waiting = 0};
+    if (is_none(&wanted)) {
+        snprintf(state->text, sizeof state->text, "none is wanted (COMFYDD_JOBS_DB=none)");
+        return true;
+    }
+    snprintf(folder, sizeof folder, "%s", wanted.folder);
+    if (!can_be_made(folder)) {
+        snprintf(state->text, sizeof state->text, "%.400s cannot be written: set COMFYDD_STATE",
+                 *wanted.folder ? wanted.folder : "HOME is not set, and the folder of state");
+        return false;
+    }
+    state->waiting = count_waiting(&wanted);
+    if (!wanted.url && access(wanted.folder, F_OK) != 0) {
+        snprintf(state->text, sizeof state->text, "%.400s will be made", wanted.own);
+        return true;
+    }
+    if (!jobs_reach(url_of(&wanted), config()->run.jobs_sql, state->text, sizeof state->text)) return false;
+    snprintf(state->text, sizeof state->text, "%.400s can be written", url_of(&wanted));
+    jobs_hide_password(state->text);
+    return true;
 }

@@ -1,5 +1,6 @@
 /* The program comfydd: its subcommands. */
 #include "cli/die.h"
+#include "cli/doctor.h"
 #include "cli/manual.h"
 #include "cli/recover_main.h"
 #include "cli/run.h"
@@ -21,6 +22,7 @@ static const struct {
 } commands[] = {
     {"run", run_main, "run a command traced, watch over it, start it again (comfydd run --help)"},
     {"recover", recover_main, "send what dead processes have left (comfydd recover --help)"},
+    {"doctor", doctor_main, "find out why no traces arrive (comfydd doctor --help)"},
     {"manual", print_manual, "print the manual page: comfydd manual | man -l -"},
 };
 

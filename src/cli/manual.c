@@ -21,6 +21,12 @@ static const struct {
     char arguments[24];
     char text[640];
 } commands[] = {
+    {"doctor", "[-- PYTHON]",
+     "For when no traces arrive. Goes the way of a span, from the settings over the library, PYTHON "
+     "(`python3`, if "
+     "none is named) and flight memory to the Datadog agent, and looks at what `comfydd run` needs besides. "
+     "Prints a line for each thing, with what to do where there is a problem. Run it as the user and with "
+     "the environment that ComfyUI has. Changes nothing. Exit status 0: all is well; 1: not."},
     {"recover", "[--dry-run] [FILE...]",
      "Sends what dead processes have left in their flight memories, as the next start would: finished spans "
      "as they are, open ones closed with the reason of the death, as far as it can be told. Jobs that were "

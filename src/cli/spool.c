@@ -155,6 +155,16 @@ bool spool_empty(const struct spool *spool) {
     return spool->first == spool->size;
 }
 
+unsigned spool_count(const struct spool *spool) {
+    struct spool at = *spool;
+    unsigned count = 0;
+    while (!spool_empty(&at)) {
+        count++;
+        if (find_first(&at, at.first + at.first_size)) break;
+    }
+    return count;
+}
+
 /* A file that the limit of this process does not allow to grow would end it with SIGXFSZ. */
 static int has_room(const struct spool *spool, size_t more) {
     struct rlimit limit;

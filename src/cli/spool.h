@@ -26,6 +26,9 @@ int spool_append(struct spool *spool, const char *object, size_t size);
 
 bool spool_empty(const struct spool *spool);
 
+/* How many entries there are; those before one that cannot be read. */
+unsigned spool_count(const struct spool *spool);
+
 /* The first entry's object, terminated, in `object`. -ENOENT when there is none. */
 int spool_first(struct spool *spool, struct buf *object);
 

@@ -22,6 +22,7 @@ struct agent {
     char rates_version
         [128]; /* of the last rates received; sent back, so that unchanged ones are not repeated */
     bool takes_snapshots, takes_events;
+    struct agent_self self;
     /* what was said */
     int last_error, last_status; /* of the last failure: -errno, or an HTTP status */
     uint64_t said_at_ns;
@@ -64,6 +65,10 @@ bool agent_takes_snapshots(const struct agent *agent) {
 
 bool agent_takes_events(const struct agent *agent) {
     return agent->takes_events;
+}
+
+const struct agent_self *agent_self(const struct agent *agent) {
+    return &agent->self;
 }
 
 /* ---- requests ---- */
@@ -142,6 +147,18 @@ enum agent_answer agent_post(struct agent *agent, const void *payload, size_t si
     return answer;
 }
 
+static struct agent_self read_self(const json_t *info) {
+    struct agent_self self = {.version = ""};
+    const json_t *endpoints = json_object_get(info, "endpoints");
+    const char *version = json_string_value(json_object_get(info, "version"));
+    if (version) snprintf(self.version, sizeof self.version, "%s", version);
+    for (size_t i = 0; i < json_array_size(endpoints); i++) {
+        const char *endpoint = json_string_value(json_array_get(endpoints, i));
+        self.takes_traces |= endpoint && strcmp(endpoint, "/v0.4/traces") == 0;
+    }
+    return self;
+}
+
 enum agent_answer agent_ask_info(struct agent *agent) {
     const struct transport_request request = {"GET", "/info", NULL, 0, NULL, 0};
     enum agent_answer answer = ask(agent, &request);
@@ -150,6 +167,7 @@ enum agent_answer agent_ask_info(struct agent *agent) {
         answer == AGENT_ACCEPTED && is_shallow(body) ? json_loadb(body->data, body->size, 0, NULL) : NULL;
     agent->takes_snapshots = json_is_true(json_object_get(info, "long_running_spans"));
     agent->takes_events = json_is_true(json_object_get(info, "span_events"));
+    agent->self = read_self(info);
     json_decref(info);
     return answer;
 }

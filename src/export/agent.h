@@ -37,6 +37,13 @@ enum agent_answer agent_ask_info(struct agent *agent);
 bool agent_takes_snapshots(const struct agent *agent);
 bool agent_takes_events(const struct agent *agent);
 
+/* What else it has said, for people: its version (empty when it did not say), and whether it has /v0.4/traces. */
+struct agent_self {
+    char version[32];
+    bool takes_traces;
+};
+const struct agent_self *agent_self(const struct agent *agent);
+
 /* What the operator hears: one line when a time without success begins to matter (at once when the agent cannot be
  * reached, at the third attempt when it is busy; at most one a minute), one when it is over. */
 void agent_report_failure(struct agent *agent, unsigned attempts);

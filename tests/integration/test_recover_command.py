@@ -184,6 +184,31 @@ def test_jobs_are_recorded_once(tmp_path, flight_folder, recover, away):
     assert database.ask("SELECT job, state FROM job_log") == [[prompt, "failed"]]
 
 
+def test_jobs_of_any_dead_supervisor_are_delivered_by_the_next(tmp_path, flight_folder, recover, away):
+    """Whatever number their spools have; but not those that are meant for another database."""
+    database = Sqlite(tmp_path)
+    variables = {"COMFYDD_JOBS_DB": database.url, "COMFYDD_STATE": tmp_path / "state"}
+
+    def leave_a_job(**others):
+        path, prompt = killed(tmp_path, flight_folder, away)
+        recover(away, path, code=1, **{**variables, **others})
+        path.unlink()
+        return prompt
+
+    database.stop()
+    first = leave_a_job()
+    (spool,) = (tmp_path / "state").iterdir()
+    spool.rename(spool.with_name(spool.name.replace("-0.spool", "-7.spool")))
+    second = leave_a_job()
+    other = leave_a_job(COMFYDD_JOBS_DB=f"sqlite:{tmp_path}/missing/jobs.db")
+    assert len(list((tmp_path / "state").iterdir())) == 3
+    database.start()
+    subprocess.run([COMFYDD, "run", "--", "true"], env=environment(**variables), check=True, timeout=30)
+    assert database.ask("SELECT prompt_id FROM comfydd_jobs ORDER BY rowid") == [[first], [second]]
+    waiting = [path.read_text() for path in (tmp_path / "state").iterdir() if path.stat().st_size]
+    assert len(waiting) == 1 and other in waiting[0]
+
+
 def test_the_words_of_the_command_line():
     def run(*words):
         return subprocess.run([COMFYDD, *words], capture_output=True, text=True, timeout=20)

@@ -138,6 +138,63 @@ static void what_is_left_in_the_spool_is_written_by_the_next(void **state) {
     assert_int_equal(size_of_spool(), 0);
 }
 
+/* Two supervisors were there, one with a spool of another name. */
+static void what_others_have_left_is_adopted_before_our_own(void **state) {
+    (void)state;
+    char path[128], others[128];
+    strcpy(path, in_folder("jobs.db"));
+    strcpy(others, in_folder("others"));
+    assert_int_equal(mkdir(path, 0700), 0); /* no database can be there */
+    struct jobs *jobs = open_jobs(NULL);
+    jobs_write(jobs, &(struct job_event){.prompt_id = "p1", .state = "failed"});
+    jobs_write(jobs, &(struct job_event){.prompt_id = "p2", .state = "failed"});
+    jobs_adopt(jobs, spool); /* it is our own */
+    jobs_close(jobs, 0);
+    assert_int_equal(rename(spool, others), 0);
+    jobs = open_jobs(NULL);
+    jobs_write(jobs, &(struct job_event){.prompt_id = "p3", .state = "failed"});
+    jobs_adopt(jobs, in_folder("missing"));
+    jobs_adopt(jobs, others);
+    jobs_write(jobs, &(struct job_event){.prompt_id = "p4", .state = "failed"});
+    assert_int_equal(rmdir(path), 0);
+    jobs_close(jobs, 30);
+    const char *rows = ask("SELECT prompt_id FROM comfydd_jobs ORDER BY rowid");
+    /* The first may have been under way when the others' came. */
+    if (strcmp(rows, "p1\np2\np3\np4\n") != 0) assert_string_equal(rows, "p3\np1\np2\np4\n");
+    assert_int_equal(size_of_spool(), 0);
+    assert_int_equal(unlink(others), 0);
+    assert_int_equal(access(in_folder("missing"), F_OK), -1);
+}
+
+static void a_spool_that_somebody_uses_is_left_to_him(void **state) {
+    (void)state;
+    char others[128];
+    const char *error;
+    strcpy(others, in_folder("others"));
+    struct jobs *first = jobs_open(url, NULL, others, &error), *second = open_jobs(NULL);
+    jobs_adopt(second, others);
+    jobs_write(first, &(struct job_event){.prompt_id = "p1", .state = "failed"});
+    jobs_close(second, 30);
+    jobs_close(first, 30);
+    assert_string_equal(ask("SELECT prompt_id FROM comfydd_jobs"), "p1\n");
+    assert_int_equal(unlink(others), 0);
+}
+
+static void what_can_be_reached_and_what_not(void **state) {
+    (void)state;
+    char message[256], missing[160];
+    assert_true(jobs_reach(url, NULL, message, sizeof message)); /* it would be made */
+    assert_int_equal(access(in_folder("jobs.db"), F_OK), -1);
+    ask("CREATE TABLE log (job text)");
+    assert_true(jobs_reach(url, "INSERT INTO log VALUES (:job_id)", message, sizeof message));
+    assert_false(jobs_reach(url, "INSERT INTO lag VALUES (:job_id)", message, sizeof message));
+    assert_non_null(strstr(message, "no such table: lag"));
+    snprintf(missing, sizeof missing, "sqlite:%s/missing/jobs.db", folder);
+    assert_false(jobs_reach(missing, NULL, message, sizeof message));
+    assert_false(jobs_reach("mysql://x", NULL, message, sizeof message));
+    assert_string_equal(ask("SELECT name FROM sqlite_master"), "log\n");
+}
+
 static void nothing_need_be_written(void **state) {
     (void)state;
     jobs_close(open_jobs(NULL), 0);
@@ -208,6 +265,9 @@ int main(void) {
         TEST(many_events_arrive_in_order),
         TEST(long_texts_are_cut),
         TEST(what_is_left_in_the_spool_is_written_by_the_next),
+        TEST(what_others_have_left_is_adopted_before_our_own),
+        TEST(a_spool_that_somebody_uses_is_left_to_him),
+        TEST(what_can_be_reached_and_what_not),
         TEST(nothing_need_be_written),
         TEST(what_cannot_be_right_is_explained),
         cmocka_unit_test(passwords_are_hidden),
