@@ -1,23 +1,30 @@
-# comfydd: see `make help`. User flags (CFLAGS, LDFLAGS) are added to ours. VARIANT: release, asan, tsan.
+# comfydd: see `make help`. User flags (CFLAGS, LDFLAGS) are added to ours. VARIANT: release, asan, tsan; linux-PROCESSOR is
+# what scripts/release builds.
 VERSION  := 0.1.0
 VARIANT  ?= release
 CC       ?= cc
 BUILD    := build/$(VARIANT)
 PREFIX   ?= /usr/local
+PRODUCTS ?= build
 PYTHON   ?= python3
 PYTHON_INCLUDE ?= $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')
 
-OUR_CPPFLAGS := -D_GNU_SOURCE -DCOMFYDD_VERSION='"$(VERSION)"' -DPy_LIMITED_API=0x03090000 -Isrc -Iinclude -isystem $(PYTHON_INCLUDE)
+OUR_CPPFLAGS := -D_GNU_SOURCE -DCOMFYDD_VERSION='"$(VERSION)"' -DPy_LIMITED_API=0x03090000 -Isrc -Iinclude -isystem $(PYTHON_INCLUDE) \
+                $(if $(THIRD_PARTY),-isystem $(THIRD_PARTY)/include)
 OUR_CFLAGS   := -std=c11 -g -fPIC -fvisibility=hidden -fno-semantic-interposition -ftls-model=initial-exec \
                 -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes $(if $(WERROR),-Werror)
 release_FLAGS := -O2
 asan_FLAGS    := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 tsan_FLAGS    := -O1 -fno-omit-frame-pointer -fsanitize=thread
 fuzz_FLAGS    := -O1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+linux-x86_64_FLAGS  := -O2
+linux-aarch64_FLAGS := -O2 -mno-outline-atomics # functions that choose instructions at run time come with a constructor
 VARIANT_FLAGS := $($(VARIANT)_FLAGS)
-LIB_LDFLAGS   := -shared -nostartfiles -Wl,-z,defs -Wl,-z,lazy -Wl,-z,relro -Wl,-z,text -Wl,-Bsymbolic-functions -Wl,--exclude-libs,ALL \
-                 -Wl,--version-script=$(BUILD)/exports.map -Wl,--as-needed
-STATIC_LIBS   := -l:libmsgpackc.a $(BUILD)/libjansson.a
+LIB_LDFLAGS   := -shared -nostartfiles -Wl,-z,defs -Wl,-z,lazy -Wl,-z,relro -Wl,--version-script=$(BUILD)/exports.map -Wl,--as-needed
+# A folder with include/ and static libraries in lib/, instead of the system's.
+THIRD_PARTY   ?=
+JANSSON       := $(if $(THIRD_PARTY),$(THIRD_PARTY)/lib,$(BUILD))/libjansson.a
+STATIC_LIBS   := $(if $(THIRD_PARTY),$(THIRD_PARTY)/lib/libmsgpackc.a,-l:libmsgpackc.a) $(JANSSON)
 
 SOURCES  := $(sort $(wildcard src/*.c src/base/*.c src/host/*.c src/trace/*.c src/export/*.c src/cuda/*.c src/python/*.c src/comfy/*.c))
 OBJECTS  := $(SOURCES:src/%.c=$(BUILD)/%.o)
@@ -27,7 +34,7 @@ ARCHIVE  := $(BUILD)/libcomfydd.a
 # What belongs to the program comfydd alone, never to the library; and what it needs. libpq is loaded when it is used.
 CLI         := $(filter-out src/cli/main.c,$(sort $(wildcard src/cli/*.c)))
 CLI_ARCHIVE := $(BUILD)/libcomfydd-cli.a
-CLI_LIBS    := -l:libsqlite3.a -lm -ldl
+CLI_LIBS    := $(if $(THIRD_PARTY),$(THIRD_PARTY)/lib/libsqlite3.a,-l:libsqlite3.a) -lm -ldl
 # A group, because libjansson.a is used by our archives and needs names of theirs.
 PROGRAM_LIBS := -Wl,--start-group $(CLI_ARCHIVE) $(ARCHIVE) $(STATIC_LIBS) -Wl,--end-group $(CLI_LIBS) -pthread
 PQ_INCLUDE  ?= /usr/include/postgresql
@@ -37,7 +44,7 @@ FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz
 
 VENV     := build/venv/ready
 
-.PHONY: all check unit asan tsan integration fake-cuda check-torch check-vm gpu-check-probes fuzz fuzzers bench demo lint format install clean help
+.PHONY: all check unit asan tsan integration fake-cuda check-torch check-vm gpu-check-probes fuzz fuzzers bench demo lint format release install clean help
 .SECONDARY:
 
 all: build/libcomfydd.so build/comfydd build/comfydd.1 ## build the library and the program comfydd
@@ -56,7 +63,7 @@ $(BUILD)/libjansson.a: Makefile
 	@mkdir -p $(@D)
 	objcopy $(foreach name,$(JANSSON_OURS),--redefine-sym $(name)=comfydd_json_$(name)) --wildcard --weaken-symbol='__*_chk' $$($(CC) -print-file-name=libjansson.a) $@
 
-$(BUILD)/libcomfydd.so: $(OBJECTS) $(BUILD)/libjansson.a $(BUILD)/exports.map
+$(BUILD)/libcomfydd.so: $(OBJECTS) $(JANSSON) $(BUILD)/exports.map
 	$(CC) $(VARIANT_FLAGS) $(LIB_LDFLAGS) $(LDFLAGS) -o $@ $(OBJECTS) $(STATIC_LIBS) -pthread
 
 $(BUILD)/exports.map: src/exports.map.in src/cuda/cuda_api.def
@@ -78,10 +85,10 @@ $(CLI_ARCHIVE): $(CLI:src/%.c=$(BUILD)/%.o)
 
 $(CLI:src/%.c=$(BUILD)/%.o): OUR_CPPFLAGS += -isystem $(PQ_INCLUDE)
 
-$(BUILD)/comfydd: $(BUILD)/cli/main.o $(CLI_ARCHIVE) $(ARCHIVE) $(BUILD)/libjansson.a
-	$(CC) $(VARIANT_FLAGS) $(LDFLAGS) -o $@ $< $(PROGRAM_LIBS)
+$(BUILD)/comfydd: $(BUILD)/cli/main.o $(CLI_ARCHIVE) $(ARCHIVE) $(JANSSON)
+	$(CC) $(VARIANT_FLAGS) -pie $(LDFLAGS) -o $@ $< $(PROGRAM_LIBS)
 
-$(BUILD)/unit/test_%: $(BUILD)/unit/test_%.o $(UNIT_AID) $(CLI_ARCHIVE) $(ARCHIVE) $(BUILD)/libjansson.a
+$(BUILD)/unit/test_%: $(BUILD)/unit/test_%.o $(UNIT_AID) $(CLI_ARCHIVE) $(ARCHIVE) $(JANSSON)
 	$(CC) $(VARIANT_FLAGS) $(LDFLAGS) -o $@ $(filter-out %.a,$^) $(PROGRAM_LIBS) -lcmocka
 
 unit: $(UNIT) ## unit tests of this VARIANT
@@ -108,13 +115,13 @@ $(VENV): tests/requirements.txt
 	$(@D)/bin/python -m pip install -qq --disable-pip-version-check -r $<
 	touch $@
 
-$(BUILD)/fuzz/%: tests/fuzz/%.c $(ARCHIVE) $(BUILD)/libjansson.a
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(ARCHIVE) $(JANSSON)
 	@mkdir -p $(@D)
 	$(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(VARIANT_FLAGS) $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ \
 	    $< $(ARCHIVE) $(STATIC_LIBS) -pthread -lm
 
 # Programs of the tests, among them the benchmarks: build/VARIANT/tests/FOLDER/NAME.
-$(BUILD)/tests/%: tests/%.c $(CLI_ARCHIVE) $(ARCHIVE) $(BUILD)/libjansson.a
+$(BUILD)/tests/%: tests/%.c $(CLI_ARCHIVE) $(ARCHIVE) $(JANSSON)
 	@mkdir -p $(@D)
 	$(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(VARIANT_FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(PROGRAM_LIBS)
 
@@ -135,10 +142,13 @@ lint: all $(VENV) ## formatting, layers, getenv, exported names
 format: $(VENV) ## apply clang-format
 	git ls-files '*.c' '*.h' | xargs build/venv/bin/clang-format -i
 
+release: all ## tarballs for x86_64 and aarch64, glibc 2.17 and newer, in build/dist
+	scripts/release
+
 install: all ## into PREFIX (default /usr/local)
-	install -D -m 755 build/libcomfydd.so $(DESTDIR)$(PREFIX)/lib/libcomfydd.so.new
+	install -D -m 755 $(PRODUCTS)/libcomfydd.so $(DESTDIR)$(PREFIX)/lib/libcomfydd.so.new
 	mv $(DESTDIR)$(PREFIX)/lib/libcomfydd.so.new $(DESTDIR)$(PREFIX)/lib/libcomfydd.so
-	install -D -m 755 build/comfydd $(DESTDIR)$(PREFIX)/bin/comfydd
+	install -D -m 755 $(PRODUCTS)/comfydd $(DESTDIR)$(PREFIX)/bin/comfydd
 	install -D -m 644 build/comfydd.1 $(DESTDIR)$(PREFIX)/share/man/man1/comfydd.1
 	install -D -m 755 scripts/comfyui-with-comfydd $(DESTDIR)$(PREFIX)/bin/comfyui-with-comfydd
 	install -D -m 755 scripts/entrypoint.sh $(DESTDIR)$(PREFIX)/bin/comfydd-entrypoint

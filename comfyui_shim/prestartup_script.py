@@ -45,7 +45,8 @@ def load_library():
 
 
 def find_library():
-    for folder in (HERE, os.path.join(HERE, os.pardir, "build"), "/usr/local/lib"):
+    above = os.path.dirname(HERE)
+    for folder in (HERE, os.path.join(above, "build"), os.path.join(above, "lib"), "/usr/local/lib"):
         path = os.path.join(folder, "libcomfydd.so")
         if os.path.exists(path):
             return path

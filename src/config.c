@@ -3,11 +3,11 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/spin.h"
 #include "settings.h"
 
 #include <ctype.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -327,10 +327,16 @@ static void read_rules_file(struct loader *loader) {
 
 static struct config current;
 static struct kept *current_strings;
-static pthread_once_t defaults_once = PTHREAD_ONCE_INIT;
 
+/* Not pthread_once, which is not in libc before glibc 2.34. */
 static void start_with_defaults(void) {
-    settings_defaults(&current);
+    static uint32_t lock;
+    static bool done;
+    if (__atomic_load_n(&done, __ATOMIC_ACQUIRE)) return;
+    spin_lock(&lock);
+    if (!done) settings_defaults(&current);
+    __atomic_store_n(&done, true, __ATOMIC_RELEASE);
+    spin_unlock(&lock);
 }
 
 static const char *from_environment(const char *name) {
@@ -354,7 +360,7 @@ bool config_wanted(const char *(*lookup)(const char *name), struct config *switc
 
 static bool load(const char *(*lookup)(const char *name), unsigned readers) {
     int saved_errno = errno;
-    pthread_once(&defaults_once, start_with_defaults);
+    start_with_defaults();
     struct loader loader = {.lookup = lookup ? lookup : from_environment};
     settings_defaults(&loader.config);
     for (const struct setting *row = settings; row < settings + settings_count; row++)
@@ -382,6 +388,6 @@ bool config_load_run(const char *(*lookup)(const char *name)) {
 }
 
 const struct config *config(void) {
-    pthread_once(&defaults_once, start_with_defaults);
+    start_with_defaults();
     return &current;
 }

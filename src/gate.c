@@ -1,7 +1,7 @@
 #include "gate.h"
 
-#include "comfydd/shim.h"
 #include "python/python_api.h"
+#include "python/shim_abi.h"
 #include "resolve.h"
 
 bool gate_is_open(void) {
@@ -9,5 +9,5 @@ bool gate_is_open(void) {
     if (!PyInterpreterState_Get) return false;
     /* Two copies (preloaded twice, or loaded by the shim beside a preloaded one) would trace everything twice: the first
      * in the search order works. */
-    return resolve_first("comfydd_shim_abi") == (void *)comfydd_shim_abi;
+    return resolve_first("comfydd_shim_abi") == (void *)shim_abi;
 }

@@ -16,6 +16,7 @@ from rig import comfyui, session, stand_in, traces
 from rig.agent import Agent
 from rig.launcher import LaunchedStandIn, command_of
 from rig.process import Failed, wait_for
+from rig.products import LIBRARY
 from rig.workflows import prompt
 
 
@@ -80,8 +81,8 @@ def demo(folder):
     bad = 0
     with Agent(folder) as agent:
         environment = {"DD_TRACE_AGENT_URL": agent.url}
-        print(f"{app}\nagent: ddapm-test-agent on {agent.url}\nlibrary: {comfyui.LIBRARY}")
-        with comfyui.ComfyUI(app, folder / "app", comfyui.LIBRARY, environment) as application:
+        print(f"{app}\nagent: ddapm-test-agent on {agent.url}\nlibrary: {LIBRARY}")
+        with comfyui.ComfyUI(app, folder / "app", LIBRARY, environment) as application:
             for number, workflow in enumerate(application.workflows(folder), 1):
                 print(f"\n{number}. {workflow.name}: {workflow.about}")
                 if workflow.lacks:

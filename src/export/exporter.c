@@ -10,6 +10,7 @@
 #include "export/sender.h"
 #include "export/watchdog.h"
 #include "flight.h"
+#include "resolve.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -135,19 +136,29 @@ static void *run(void *unused) {
     return NULL;
 }
 
+/* What is in libpthread.so.0 before glibc 2.34. Looked up here: by name the library would need libpthread, and so bring it
+ * into every child process. */
+enum { PTHREAD_CREATE, PTHREAD_ATTR_SETSTACKSIZE, THREAD_FUNCTIONS };
+static const char *const thread_functions[] = {"pthread_create", "pthread_attr_setstacksize"};
+
 /* A small stack, or the usual one where thread-local storage alone (it is on the stack) is larger than that. */
 static int create_thread(void) {
+    void *found[THREAD_FUNCTIONS];
+    for (int i = 0; i < THREAD_FUNCTIONS; i++)
+        if (!(found[i] = resolve_first(thread_functions[i]))) return -ENOSYS;
+    __typeof__(&pthread_create) create = found[PTHREAD_CREATE];
+    __typeof__(&pthread_attr_setstacksize) set_stack_size = found[PTHREAD_ATTR_SETSTACKSIZE];
     pthread_t thread;
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attributes, STACK_SIZE);
-    int error = pthread_create(&thread, &attributes, run, NULL);
-    pthread_attr_destroy(&attributes);
-    if (error == EINVAL) {
-        error = pthread_create(&thread, NULL, run, NULL);
-        if (!error) pthread_detach(thread);
-    }
+    pthread_attr_t small, usual;
+    pthread_attr_init(&small);
+    pthread_attr_init(&usual);
+    pthread_attr_setdetachstate(&small, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setdetachstate(&usual, PTHREAD_CREATE_DETACHED);
+    set_stack_size(&small, STACK_SIZE);
+    int error = create(&thread, &small, run, NULL);
+    if (error == EINVAL) error = create(&thread, &usual, run, NULL);
+    pthread_attr_destroy(&small);
+    pthread_attr_destroy(&usual);
     return -error;
 }
 
@@ -187,9 +198,9 @@ int exporter_start(struct flight *flight, const struct config *config) {
         __atomic_store_n(&control.running, 1, __ATOMIC_RELEASE);
         sigset_t all, before;
         sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
+        sigprocmask(SIG_SETMASK, &all, &before); /* of this thread: on Linux the same as pthread_sigmask */
         error = create_thread();
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        sigprocmask(SIG_SETMASK, &before, NULL);
         if (error) {
             __atomic_store_n(&control.running, 0, __ATOMIC_RELEASE);
             sender_destroy(control.sender);

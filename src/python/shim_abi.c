@@ -1,13 +1,12 @@
 #include "python/shim_abi.h"
 
-#include "base/clock.h"
 #include "comfydd/shim.h"
 #include "config.h"
 #include "python/bridge.h"
+#include "trace/ids.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #define EXPORT     __attribute__((visibility("default")))
@@ -26,10 +25,7 @@ const char *shim_runtime_id(void) {
     pid_t pid = getpid();
     if (runtime_id_owner != pid) {
         uint64_t random[2];
-        if (getrandom(random, sizeof random, GRND_NONBLOCK) != sizeof random) {
-            random[0] = clock_wall_ns(); /* before the kernel's generator is ready: unique is enough */
-            random[1] = (uint64_t)pid;
-        }
+        ids_random(random);
         snprintf(runtime_id, sizeof runtime_id, "%016llx%016llx", (unsigned long long)random[0],
                  (unsigned long long)random[1]);
         runtime_id_owner = pid;
@@ -40,6 +36,8 @@ const char *shim_runtime_id(void) {
 EXPORT int comfydd_shim_abi(void) {
     return COMFYDD_SHIM_ABI;
 }
+
+int shim_abi(void) __attribute__((alias("comfydd_shim_abi")));
 
 EXPORT int comfydd_start(void) {
     return start_function ? start_function() : 0;

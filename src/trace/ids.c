@@ -23,19 +23,23 @@ static uint64_t mix(uint64_t x) {
     return x ^ (x >> 31);
 }
 
-void ids_reseed(void) {
+void ids_random(uint64_t random[2]) {
     int saved_errno = errno;
-    uint64_t seed[2];
     /* The system call itself: glibc has a wrapper only since 2.25. */
-    if (syscall(SYS_getrandom, seed, sizeof seed, GRND_NONBLOCK) != (long)sizeof seed) {
-        seed[0] = mix(clock_wall_ns()) ^ (uint64_t)getpid();
-        seed[1] = mix(clock_mono_ns()) ^ (uint64_t)(uintptr_t)seed;
+    if (syscall(SYS_getrandom, random, 2 * sizeof *random, GRND_NONBLOCK) != (long)(2 * sizeof *random)) {
+        random[0] = mix(clock_wall_ns()) ^ (uint64_t)getpid();
+        random[1] = mix(clock_mono_ns()) ^ (uint64_t)(uintptr_t)random;
     }
+    errno = saved_errno;
+}
+
+void ids_reseed(void) {
+    uint64_t seed[2];
+    ids_random(seed);
     /* Two threads may both find no seed yet; whichever half of theirs stays, it is random. */
     __atomic_store_n(&key, seed[0], __ATOMIC_RELAXED);
     __atomic_store_n(&counter, seed[1], __ATOMIC_RELAXED);
     __atomic_store_n(&seeded, true, __ATOMIC_RELEASE);
-    errno = saved_errno;
 }
 
 uint64_t ids_next(void) {

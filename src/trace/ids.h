@@ -11,6 +11,9 @@
 /* A fresh id, 1 .. 2^63 - 1. */
 uint64_t ids_next(void);
 
+/* 128 bits from the kernel, or, before its generator is ready, from clocks and pid: unique then, not more. */
+void ids_random(uint64_t random[2]);
+
 /* Takes a new seed: in a forked child, before its first id. */
 void ids_reseed(void);
 

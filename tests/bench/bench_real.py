@@ -19,6 +19,7 @@ import threading
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from rig import comfyui, workflows  # noqa: E402
 from rig.process import Failed, wait_for  # noqa: E402
+from rig.products import LIBRARY  # noqa: E402
 
 BAR_US = 5.0
 CHAINS = 100
@@ -71,7 +72,7 @@ class Timed:
             "COMFYDD_BENCH_TIMES": str(self.times),
             **({"DD_TRACE_AGENT_URL": sink.url} if sink else {}),
         }
-        self.application = comfyui.ComfyUI(app, folder, comfyui.LIBRARY if sink else None, environment)
+        self.application = comfyui.ComfyUI(app, folder, LIBRARY if sink else None, environment)
 
     def __enter__(self):
         self.application.__enter__()

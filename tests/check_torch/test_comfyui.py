@@ -11,6 +11,7 @@ import pytest
 from rig import comfyui, session
 from rig.agent import Agent
 from rig.fake_cuda import FakeCuda
+from rig.products import LIBRARY
 
 pytestmark = [
     pytest.mark.timeout(400),
@@ -59,7 +60,7 @@ def test_nodes_have_what_they_used(tmp_path, allocator):
     environment = {**gpu.environment, **({"PYTORCH_CUDA_ALLOC_CONF": setting} if setting else {})}
     with Agent(tmp_path) as agent:
         environment["DD_TRACE_AGENT_URL"] = agent.url
-        with comfyui.ComfyUI(OnGpu(options), tmp_path / "app", comfyui.LIBRARY, environment) as application:
+        with comfyui.ComfyUI(OnGpu(options), tmp_path / "app", LIBRARY, environment) as application:
             for job, last, size in (("bad", "ComfyddExhaust", 100), ("good", "ComfyddUse", 30)):
                 application.wait(application.submit(prompt(last, size), {"job_id": job}))
         spans = agent.take_spans()

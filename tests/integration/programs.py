@@ -5,9 +5,9 @@ import pathlib
 import subprocess
 import sysconfig
 
+from rig.products import LIBRARY, REPOSITORY  # noqa: F401 of the tests too
+
 HERE = pathlib.Path(__file__).resolve().parent
-REPOSITORY = HERE.parents[1]
-LIBRARY = REPOSITORY / "build" / "libcomfydd.so"
 
 
 def environment(**variables):

@@ -18,10 +18,10 @@ import xml.etree.ElementTree
 import pytest
 
 from rig import pythons
+from rig.products import LIBRARY
 
 HERE = pathlib.Path(__file__).resolve().parent
 BUILD = HERE.parents[1] / "build"
-LIBRARY = BUILD / "libcomfydd.so"
 DEADLINE = 60  # seconds for one child
 
 pytestmark = pytest.mark.timeout(180)

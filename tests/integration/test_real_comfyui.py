@@ -14,6 +14,7 @@ from rig import comfyui, traces
 from rig.agent import Agent
 from rig.messages import Normaliser, Recorder
 from rig.process import http
+from rig.products import LIBRARY
 
 pytestmark = [
     pytest.mark.timeout(600),
@@ -52,7 +53,7 @@ def run_session(folder, agent=None):
     # Without hash randomisation the executor's sets have the same order each time, and so have its messages.
     environment = {"PYTHONHASHSEED": "0", **({"DD_TRACE_AGENT_URL": agent.url} if agent else {})}
     session = Session()
-    with comfyui.ComfyUI(app, folder / "app", comfyui.LIBRARY if agent else None, environment) as application:
+    with comfyui.ComfyUI(app, folder / "app", LIBRARY if agent else None, environment) as application:
         recorder = Recorder(application.url, CLIENT)
         for workflow in application.workflows(folder):
             if workflow.lacks:

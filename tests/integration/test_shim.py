@@ -132,9 +132,11 @@ def test_the_library_is_found_beside_the_folder_that_custom_nodes_links_to(tmp_p
     (tmp_path / "custom_nodes" / "any name").symlink_to(shim)
     script = START.replace(os.fspath(SHIM), os.fspath(tmp_path / "custom_nodes" / "any name"))
 
-    built = tmp_path / "comfydd" / "build" / "libcomfydd.so"
-    built.write_bytes(probe.read_bytes())
-    assert loaded_library(script).samefile(built)
+    (tmp_path / "comfydd" / "lib").mkdir()
+    for folder in ("lib", "build"):  # of a release; of a checkout
+        found = tmp_path / "comfydd" / folder / "libcomfydd.so"
+        found.write_bytes(probe.read_bytes())
+        assert loaded_library(script).samefile(found)
 
     beside = shim / "libcomfydd.so"
     beside.write_bytes(probe.read_bytes())

@@ -12,7 +12,6 @@ from rig.process import Failed, Process, environment_without_datadog, free_ports
 
 RIG = pathlib.Path(__file__).resolve().parent
 REPOSITORY = RIG.parent.parent
-LIBRARY = REPOSITORY / "build" / "libcomfydd.so"
 
 
 class Checkout:

@@ -7,11 +7,10 @@ import sys
 
 import pytest
 
-from rig.comfyui import REPOSITORY
 from rig.process import Process, environment_without_datadog, wait_for
+from rig.products import COMFYDD
 from rig.stand_in import StandIn
 
-COMFYDD = REPOSITORY / "build" / "comfydd"
 NO_JOBS = {"COMFYDD_JOBS_DB": "none"}  # unless a test wants them recorded: not in this user's home
 
 # Takes so many MiB, says so, and waits to be told to end.

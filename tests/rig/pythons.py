@@ -18,7 +18,11 @@ INSTALLATION_S = 600
 @functools.lru_cache(maxsize=None)
 def find():
     """{version: command} of every version that is here: those that COMFYDD_TEST_PYTHONS names (colons
-    between), those that scripts/newer-pythons made, those on PATH, those of pyenv; the first of a version."""
+    between), those that scripts/newer-pythons made, those on PATH, those of pyenv; the first of a version.
+    COMFYDD_TEST_ONLY_PYTHONS instead names all that there are."""
+    only = os.environ.get("COMFYDD_TEST_ONLY_PYTHONS")
+    if only:
+        return {_version(candidate): candidate for candidate in only.split(":")}
     candidates = [path for path in os.environ.get("COMFYDD_TEST_PYTHONS", "").split(":") if path]
     candidates += sorted((REPOSITORY / "build" / "pythons").glob("python3.*"))
     # pyenv's shims are shell scripts: what they lead to is found below.

@@ -1,13 +1,12 @@
 """One run of a stand-in through all its scenarios: what its user saw, and what an agent received."""
 
 import dataclasses
-import os
 
 from rig import comfyui, scenarios, traces
 from rig.messages import Normaliser
 from rig.process import http, wait_for
+from rig.products import LIBRARY
 
-LIBRARY = os.environ.get("COMFYDD_LIB") or comfyui.LIBRARY
 CLIENT = "c0ffee00c0ffee00c0ffee00c0ffee00"
 
 

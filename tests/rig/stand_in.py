@@ -5,7 +5,7 @@ import re
 import sys
 
 from rig import workflows
-from rig.comfyui import REPOSITORY
+from rig.products import REPOSITORY
 from rig.process import Failed, get
 
 
