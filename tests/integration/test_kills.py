@@ -13,7 +13,8 @@ import pytest
 from programs import HERE, LIBRARY, environment
 from strict_agent_process import StrictAgent
 
-from rig import flight, pythons
+from rig import kills, pythons
+from rig.kills import assert_killed, identifier, left, split
 from rig.process import wait_for
 
 KILLS = int(os.environ.get("COMFYDD_KILLS", "40"))
@@ -80,15 +81,6 @@ def files(folder):
     return sorted(pathlib.Path(folder).iterdir())
 
 
-def left(folder):
-    """The flight memories in the folder."""
-    return [flight.read(path) for path in files(folder)]
-
-
-def identifier(span):
-    return f"{span['trace_id']}:{span['span_id']}"
-
-
 def finals(agent):
     """The spans that are no snapshots."""
     return [span for span in agent.spans if "_dd.partial_version" not in span["metrics"]]
@@ -100,22 +92,6 @@ def of_prompt(spans, prompt):
     return [span for span in spans if span["trace_id"] in traces]
 
 
-def split(spans):
-    """The workflow's span, and its nodes' by id."""
-    (workflow,) = [span for span in spans if span["name"] == "comfyui.workflow.execute"]
-    return workflow, {span["meta"]["node.id"]: span for span in spans if span is not workflow}
-
-
-def assert_killed(span, error="ProcessKilled"):
-    assert span["error"] == 1
-    assert span["meta"]["error.type"] == error
-    assert span["meta"]["error.message"]
-    if span["name"] == "comfyui.workflow.execute":
-        assert span["meta"]["workflow.status"] == "killed"
-    else:
-        assert span["meta"]["node.result"] == "KILLED"
-
-
 # ---- at random moments ----
 
 
@@ -124,33 +100,18 @@ def test_what_was_recorded_arrives_once_and_what_was_open_arrives_closed(tmp_pat
     seed = random.randrange(1 << 32)
     print("seed", seed)
     chance = random.Random(seed)
-    done, wanted_at_kills, open_at_kills, waiting_at_kills = set(), [], set(), set()
+    done, account = set(), kills.Account(flight_folder)
     with StrictAgent() as agent:
         for _ in range(min(PER_ROUND, KILLS - number * PER_ROUND)):
             victim = Victim(tmp_path, flight_folder, agent.url).begins()
             time.sleep(chance.random() * 0.3)  # the moment of the kill, not a wait for anything
             victim.kill()
             done |= victim.prompts("end")
-            memories = left(flight_folder)
-            wanted_at_kills += [memory.finished | memory.open for memory in memories]
-            open_at_kills |= set().union(*(memory.open for memory in memories))
-            waiting_at_kills |= set().union(*(memory.waiting for memory in memories))
+            account.note()
         last = Victim(tmp_path, flight_folder, agent.url, "once").ends()
         done |= last.prompts("end")
-        assert agent.ask("violations") == []
-        assert files(flight_folder) == []
-        spans = {identifier(span): span for span in agent.spans}
-        times = agent.ask("ids")
-    # Every span that was finished or open at a kill has arrived; nothing has that only waited.
-    assert set().union(*wanted_at_kills) <= set(times)
-    # Once, but for what was on its way at a kill: nobody can know whether the agent has it.
-    twice = {span for span, count in times.items() if count > 1}
-    for span in twice:
-        assert times[span] <= 1 + sum(span in wanted for wanted in wanted_at_kills)
-    assert len(twice) <= len(times) / 10, (len(twice), len(times))
-    # Those that were open are closed: with the verdict, unless the agent had it already when it was still in the file.
-    assert open_at_kills
-    for span in open_at_kills:
+        spans = account.check(agent)
+    for span in account.open:
         assert_killed(spans[span])
     # By the program's own account: whole traces of all that had ended.
     by_prompt = {}
