@@ -46,7 +46,14 @@ static bool send_next(void *context, int file, const char *path) {
     return true;
 }
 
+/* It sends them, and records the jobs, which we cannot. */
+static bool has_supervisor(const struct config *config) {
+    struct process_identity supervisor;
+    return config->supervisor && process_parse(config->supervisor, &supervisor) && process_runs(&supervisor);
+}
+
 bool orphans_send(const struct config *config) {
+    if (has_supervisor(config)) return false;
     struct sending sending = {.config = config, .self = process_self()};
     flight_files_orphans(config->flight_folder, &sending.self, true, send_next, &sending);
     return !sending.error;

@@ -7,8 +7,8 @@
 
 struct config;
 
-/* Claims and sends all there are, one attempt each. False when the agent does not take them now: try again later. May wait for
- * the agent's answers (DD_TRACE_AGENT_TIMEOUT_SECONDS each). One thread. */
+/* Claims and sends all there are, one attempt each. False when the agent does not take them now, or as long as our own
+ * supervisor lives: try again later. May wait for the agent's answers (DD_TRACE_AGENT_TIMEOUT_SECONDS each). One thread. */
 bool orphans_send(const struct config *config);
 
 #endif
