@@ -1,9 +1,10 @@
 """Runs workflows of a stand-in, in a generation's folder, until it is killed, or does what its argument says.
 
-usage: killed_program.py DIARY [once | exec | sleep SECONDS | fork]
+usage: killed_program.py DIARY [once | exec | again | sleep SECONDS | fork]
 
 DIARY gets a line "begin PROMPT" before each workflow, "end PROMPT" after it. once: one workflow. exec: a node of the first
-workflow replaces the process by one that runs another workflow. sleep: a node takes so long. fork: as sleep, in the presence of
+workflow replaces the process by one that runs another workflow. again: after some workflows a node replaces the process by one
+that does the same. sleep: a node takes so long. fork: as sleep, in the presence of
 a child that outlives the process, whose pid is the first line of the diary."""
 
 import os
@@ -13,6 +14,7 @@ import time
 from stand_in_program import application, main, nodes, shown
 
 DIARY, WHAT, *REST = (*sys.argv[1:], "")
+SUCCESSORS = {"exec": "once", "again": "again"}
 
 
 def note(*words):
@@ -21,8 +23,8 @@ def note(*words):
 
 
 def act(value, seconds):
-    if seconds == "exec":
-        os.execv(sys.executable, [sys.executable, sys.argv[0], DIARY, "once"])
+    if seconds in SUCCESSORS:
+        os.execv(sys.executable, [sys.executable, sys.argv[0], DIARY, SUCCESSORS[seconds]])
     time.sleep(float(seconds))
     return (value,)
 
@@ -42,6 +44,10 @@ def run(what):
 
 if WHAT == "exec":
     run("exec")
+elif WHAT == "again":
+    for _ in range(20):
+        run(0.001)
+    run("again")
 elif WHAT == "once":
     run(0)
 elif WHAT in ("sleep", "fork"):

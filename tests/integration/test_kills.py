@@ -97,13 +97,15 @@ def of_prompt(spans, prompt):
 
 @pytest.mark.parametrize("number", range(-(-KILLS // PER_ROUND)))
 def test_what_was_recorded_arrives_once_and_what_was_open_arrives_closed(tmp_path, flight_folder, number):
+    """Every fourth also replaces itself by another program, again and again."""
     seed = random.randrange(1 << 32)
     print("seed", seed)
     chance = random.Random(seed)
     done, account = set(), kills.Account(flight_folder)
     with StrictAgent() as agent:
-        for _ in range(min(PER_ROUND, KILLS - number * PER_ROUND)):
-            victim = Victim(tmp_path, flight_folder, agent.url).begins()
+        for kill in range(min(PER_ROUND, KILLS - number * PER_ROUND)):
+            words = ["again"] if kill % 4 == 3 else []
+            victim = Victim(tmp_path, flight_folder, agent.url, *words).begins()
             time.sleep(chance.random() * 0.3)  # the moment of the kill, not a wait for anything
             victim.kill()
             done |= victim.prompts("end")

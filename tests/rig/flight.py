@@ -1,6 +1,7 @@
 """What a flight memory file holds (include/comfydd/flight.h), read independently of the library's own reader."""
 
 import dataclasses
+import os
 import pathlib
 import struct
 
@@ -8,6 +9,7 @@ HEADER = struct.Struct("<Q II Q II II I III QQ i I Q 40s QQ QQQ")
 SPAN = struct.Struct("<QQQ ddd bbB5x QQ QQ Q HBBI")
 SLOT = struct.Struct("<I4xQ")
 RECORD = struct.Struct("<II")
+PID, START, BOOT_ID = 14, 16, 17  # their places in it
 WANTED, OPEN = 1, 2
 
 
@@ -48,3 +50,14 @@ def read(path):
             span, waiting = _span(content, at + SLOT.size)
             (flight.waiting if waiting else flight.open).add(span)
     return flight
+
+
+def move_to_another_boot(path):
+    """As if the machine had been restarted since; the pid in it is that of somebody who runs now: us."""
+    number = "00000000-0000-4000-8000-000000000000"
+    start = int(pathlib.Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    with open(path, "r+b") as file:
+        header = [*HEADER.unpack(file.read(HEADER.size))]
+        header[PID], header[START], header[BOOT_ID] = os.getpid(), start, number.encode()
+        file.seek(0)
+        file.write(HEADER.pack(*header))

@@ -11,6 +11,8 @@ Like an agent: POST or PUT /v0.4/traces, GET /info. A payload that breaks a rule
 For the test, on both ports (the control port answers even while the agent is away):
   GET  /test/spans        the spans of all accepted payloads: a list of chunks, each a list of spans (--keep spans)
   GET  /test/ids          {"<trace id>:<span id>": times accepted, snapshots not counted}
+  GET  /test/payloads     those accepted, in order: [<number of the connection>, ["<trace id>:<span id>", ...]], snapshots not
+                          counted
   GET  /test/requests     what came, in order: {"path", "status", "headers", "chunks", "spans"}
   GET  /test/violations   the rules that were broken
   POST /test/faults       a list of faults; each serves the next `times` (default 1) trace requests:
@@ -30,6 +32,7 @@ For the test, on both ports (the control port answers even while the agent is aw
 import argparse
 import collections
 import http.server
+import itertools
 import json
 import os
 import socket
@@ -61,6 +64,7 @@ class Agent:
         with self.lock:
             self.chunks = []
             self.ids = collections.Counter()
+            self.payloads = []
             self.requests = []
             self.violations = []
             self.faults = collections.deque()
@@ -117,7 +121,7 @@ class Agent:
                 {"path": path, "status": status, "headers": dict(headers), "chunks": chunks, "spans": spans}
             )
 
-    def take(self, path, headers, body):
+    def take(self, path, headers, body, connection):
         """Checks and keeps a payload: (status, reply)."""
         try:
             payload = decode(body)
@@ -129,12 +133,14 @@ class Agent:
             self.note_request(path, 400, headers)
             return 400, str(error)
         with self.lock:
-            for chunk in payload:
-                self.ids.update(
-                    f"{span['trace_id']}:{span['span_id']}"
-                    for span in chunk
-                    if "_dd.partial_version" not in span["metrics"]
-                )
+            ids = [
+                f"{span['trace_id']}:{span['span_id']}"
+                for chunk in payload
+                for span in chunk
+                if "_dd.partial_version" not in span["metrics"]
+            ]
+            self.ids.update(ids)
+            self.payloads.append((connection, ids))
             if self.keep == "spans":
                 self.chunks += payload
         self.note_request(path, 200, headers, len(payload), sum(map(len, payload)))
@@ -182,10 +188,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 300  # seconds that a connection may be idle
     wbufsize = -1  # one packet per reply
+    numbers = itertools.count(1)  # of connections
 
     def setup(self):
         super().setup()
         self.agent = self.server.agent
+        self.number = next(self.numbers)
         self.server.connections.add(self.connection)
 
     def finish(self):
@@ -270,7 +278,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.accept(body, fault)
 
     def accept(self, body, fault):
-        status, text = self.agent.take(self.path, self.headers, body)
+        status, text = self.agent.take(self.path, self.headers, body, self.number)
         kind = fault["kind"]
         if kind not in ("drip", "reset_mid_head", "reset_mid_body"):
             self.reply(status, text)
@@ -301,6 +309,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             shown = {
                 "spans": agent.chunks,
                 "ids": agent.ids,
+                "payloads": agent.payloads,
                 "requests": agent.requests,
                 "violations": agent.violations,
                 "faults": list(agent.faults),

@@ -1,0 +1,180 @@
+"""A supervisor that is killed itself, with its command or without, and started again: spans and jobs arrive once all the same.
+
+COMFYDD_SUPERVISOR_KILLS sets the number of rounds (10); a hundred take two minutes."""
+
+import contextlib
+import os
+import pathlib
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+from programs import HERE, LIBRARY, environment
+from strict_agent_process import StrictAgent
+
+from rig import flight, kills, pythons
+from rig.launcher import COMFYDD, command_of
+from rig.process import wait_for
+
+ROUNDS = int(os.environ.get("COMFYDD_SUPERVISOR_KILLS", "10"))
+FOLDER = HERE.parent / "fakes" / "comfyui" / "a3"
+
+pytestmark = pytest.mark.timeout(120 + 10 * ROUNDS)
+
+
+class Supervisor:
+    """comfydd run with killed_program.py as its command, or that alone; all of a test share diary, database and flights."""
+
+    def __init__(self, tmp_path, url, *words, options=(), preload_only=False):
+        self.diary = tmp_path / "diary"
+        self.diary.touch()
+        self.begun = len(self.prompts("begin"))
+        self.log = tmp_path / f"{time.monotonic_ns()}.log"
+        python = list(pythons.find().values())[-1]
+        settings = {"DD_TRACE_AGENT_URL": url, "DD_TRACE_WRITER_INTERVAL_SECONDS": "0.02", "PYTHONPATH": HERE}
+        if preload_only:
+            settings["LD_PRELOAD"] = LIBRARY
+        run = [COMFYDD, "run", f"--jobs-db=sqlite:{tmp_path}/jobs.db", f"--state={tmp_path}/state", *options, "--"]
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(
+                [*(() if preload_only else run), python, HERE / "killed_program.py", self.diary, *map(str, words)],
+                cwd=FOLDER,
+                env=environment(**settings),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def prompts(self, word):
+        lines = [line.split() for line in self.diary.read_text().splitlines()]
+        return {line[1] for line in lines if line[0] == word}
+
+    def begins(self):
+        """Waits for a workflow of its own; its command's pid."""
+        wait_for("a workflow", 30, lambda: len(self.prompts("begin")) > self.begun or self.process.poll() is not None)
+        assert self.process.poll() is None, self.log.read_text()
+        return command_of(self.process.pid)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(30)
+
+    def ends(self):
+        assert self.process.wait(60) == 0, self.log.read_text()
+
+
+def kill_stranger(pid):
+    """SIGKILL for a process that is not our child, until it runs no more."""
+
+    def ended():
+        try:
+            return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] in "ZX"
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    wait_for("the command to end", 20, ended)
+
+
+def jobs(tmp_path):
+    """The rows of the jobs table: {prompt: state}; one for each run."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "jobs.db")) as connection:
+        rows = connection.execute("SELECT prompt_id, state FROM comfydd_jobs").fetchall()
+    assert len(rows) == len(dict(rows))
+    return dict(rows)
+
+
+@contextlib.contextmanager
+def load():
+    """A busy machine."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+def kill_both(supervisor, account, chance):
+    """In any order, near each other: in the middle of what the supervisor does about its command's death, too."""
+    command = supervisor.begins()
+    time.sleep(chance.random() * 0.3)  # the moment of the kill, not a wait for anything
+    command_first = chance.choice([True, False])
+    if command_first:
+        kill_stranger(command)
+        account.note()
+        time.sleep(chance.choice([0, 0.01, 0.1]) * chance.random())
+    supervisor.kill()
+    kill_stranger(command)
+    account.note()
+
+
+def test_spans_and_jobs_arrive_once(tmp_path, flight_folder):
+    seed = random.randrange(1 << 32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    account = kills.Account(flight_folder)
+    with StrictAgent() as agent, load():
+        for _ in range(ROUNDS):
+            supervisor = Supervisor(tmp_path, agent.url, options=["--restart=never"])
+            kill_both(supervisor, account, chance)
+        last = Supervisor(tmp_path, agent.url, "once", options=["--restart=never"])
+        last.ends()
+        spans = account.check(agent)
+    done = last.prompts("end")
+    roots = {
+        span["meta"]["workflow.prompt_id"]: span["meta"]["workflow.status"]
+        for span in spans.values()
+        if span["name"] == "comfyui.workflow.execute"
+    }
+    killed = {prompt for prompt, status in roots.items() if status == "killed"}
+    print(f"{len(roots)} workflows, {len(killed)} of them killed")
+    assert done <= set(roots) and killed
+    # A workflow may be over, and the process be killed before it has said so.
+    assert {roots[prompt] for prompt in done} == {"success"}
+    assert jobs(tmp_path) == {prompt: "failed" for prompt in killed}
+
+
+@pytest.mark.parametrize("by", ["a supervisor", "the next start"])
+def test_a_machine_that_was_restarted(tmp_path, flight_folder, by):
+    with StrictAgent() as agent:
+        supervisor = Supervisor(tmp_path, agent.url, "sleep", 60)
+        command = supervisor.begins()
+        wait_for("the node", 30, lambda: [memory for memory in kills.left(flight_folder) if len(memory.open) == 2])
+        supervisor.kill()
+        kill_stranger(command)
+        (path,) = flight_folder.iterdir()
+        flight.move_to_another_boot(path)
+        Supervisor(tmp_path, agent.url, "once", preload_only=by == "the next start").ends()
+        assert not list(flight_folder.iterdir())
+        spans = agent.spans
+        assert set(agent.ask("ids").values()) == {1}
+    (prompt,) = supervisor.prompts("begin") - supervisor.prompts("end")
+    workflow, nodes = kills.split([span for span in spans if span["meta"]["workflow.prompt_id"] == prompt])
+    kills.assert_killed(workflow, "HostRestarted")
+    kills.assert_killed(nodes["2"], "HostRestarted")
+    assert nodes["1"]["meta"]["node.result"] == "SUCCESS"
+    if by == "a supervisor":
+        assert jobs(tmp_path) == {prompt: "failed"}
+
+
+def test_agent_away_at_all_kills_and_back_later(tmp_path, flight_folder):
+    chance = random.Random(7)
+    account = kills.Account(flight_folder)
+    with StrictAgent() as agent:
+        url = agent.url
+    for _ in range(3):  # a fourth file is the last that is made
+        kill_both(Supervisor(tmp_path, url, options=["--restart=never"]), account, chance)
+    with StrictAgent("--port", url.rpartition(":")[2]) as agent:
+        Supervisor(tmp_path, url, "once").ends()
+        spans = account.check(agent)
+        assert set(agent.ask("ids").values()) == {1}
+    roots = [span for span in spans.values() if span["name"] == "comfyui.workflow.execute"]
+    killed = {span["meta"]["workflow.prompt_id"] for span in roots if span["meta"]["workflow.status"] == "killed"}
+    assert killed and jobs(tmp_path) == {prompt: "failed" for prompt in killed}
