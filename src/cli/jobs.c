@@ -8,12 +8,14 @@
 #include "cli/spool.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -45,6 +47,8 @@ struct jobs {
     pthread_mutex_t lock; /* of all that follows */
     pthread_cond_t changed;
     bool closing;
+    char source[33];                     /* of our events: a random number, in hex */
+    int64_t number;                      /* of the last one */
     struct spool *adopted[MOST_ADOPTED]; /* left by others; delivered before our own */
     size_t adopted_count;
     struct spool
@@ -62,21 +66,26 @@ static void set_text(json_t *object, const char *name, const char *text) {
     json_object_set_new(object, name, json_stringn(valid, size));
 }
 
-/* An object of the values that are known; free() it. NULL without memory. */
-static char *write_object(const struct job_event *event) {
+/* An object of the values that are known, and of what names this event; free() it. NULL without memory. */
+static char *write_object(const struct job_event *event, const char *source, int64_t number) {
     struct jobs_values values;
     jobs_sql_values(&values, event);
     json_t *object = json_object();
     for (int i = 0; i < JOBS_FIELDS; i++)
         if (values.fields[i]) set_text(object, jobs_sql_names[i], values.fields[i]);
+    set_text(object, "source", source);
+    json_object_set_new(object, "number", json_integer(number));
     char *text = json_dumps(object, JSON_COMPACT);
     json_decref(object);
     return text;
 }
 
 /* The values live as long as the object that is returned; NULL when the text is none. */
-static json_t *read_object(const struct buf *text, const char *fields[JOBS_FIELDS]) {
+static json_t *read_object(const struct buf *text, const char *fields[JOBS_FIELDS],
+                           struct jobs_delivery *delivery) {
     json_t *object = json_loadb(text->data, text->size, 0, NULL);
+    delivery->source = json_string_value(json_object_get(object, "source"));
+    delivery->number = json_integer_value(json_object_get(object, "number"));
     for (int i = 0; i < JOBS_FIELDS; i++)
         fields[i] = json_string_value(json_object_get(object, jobs_sql_names[i]));
     return object;
@@ -178,10 +187,11 @@ static void tell(struct jobs *jobs, enum jobs_outcome outcome, const char *messa
 static enum jobs_outcome deliver(struct jobs *jobs, const struct buf *text) {
     const char *fields[JOBS_FIELDS];
     char message[MESSAGE] = "";
-    json_t *object = read_object(text, fields);
+    struct jobs_delivery delivery;
+    json_t *object = read_object(text, fields, &delivery);
     enum jobs_outcome outcome = JOBS_REFUSED;
     if (object)
-        outcome = jobs->kind->write(jobs->database, fields, message, sizeof message);
+        outcome = jobs->kind->write(jobs->database, fields, &delivery, message, sizeof message);
     else
         snprintf(message, sizeof message, "it is no JSON");
     tell(jobs, outcome, message, text);
@@ -267,6 +277,15 @@ static void destroy(struct jobs *jobs) {
     free(jobs);
 }
 
+static void name_source(struct jobs *jobs) {
+    uint64_t random[2];
+    if (getrandom(random, sizeof random, GRND_NONBLOCK) != sizeof random) {
+        random[0] = clock_wall_ns(); /* before the kernel's generator is ready: unique is enough */
+        random[1] = (uint64_t)getpid();
+    }
+    snprintf(jobs->source, sizeof jobs->source, "%016" PRIx64 "%016" PRIx64, random[0], random[1]);
+}
+
 static struct jobs *create(const struct jobs_database *kind, const char *spool_path) {
     struct jobs *jobs = calloc(1, sizeof *jobs);
     char *copy = strdup(spool_path);
@@ -283,6 +302,7 @@ static struct jobs *create(const struct jobs_database *kind, const char *spool_p
     pthread_condattr_destroy(&attributes);
     jobs->kind = kind;
     jobs->spool_path = copy;
+    name_source(jobs);
     return jobs;
 }
 
@@ -348,8 +368,8 @@ bool jobs_reach(const char *url, const char *sql, char *message, size_t room) {
 }
 
 void jobs_write(struct jobs *jobs, const struct job_event *event) {
-    char *object = write_object(event);
     pthread_mutex_lock(&jobs->lock);
+    char *object = write_object(event, jobs->source, ++jobs->number);
     queue_add(jobs, object, object ? strlen(object) : 0);
     pthread_cond_signal(&jobs->changed);
     pthread_mutex_unlock(&jobs->lock);

@@ -6,11 +6,18 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum jobs_outcome {
     JOBS_WRITTEN,
     JOBS_LATER,   /* down, busy, full, wrong table: the same event can be tried again */
     JOBS_REFUSED, /* this event will never be taken: a constraint, a value of the wrong kind */
+};
+
+/* Which event it is: the events of one source have growing numbers, and come in that order. */
+struct jobs_delivery {
+    const char *source; /* of one run of a supervisor; borrowed. NULL: nobody knows */
+    int64_t number;
 };
 
 /* All by one thread. Texts are terminated; messages are one line, without passwords. */
@@ -19,9 +26,10 @@ struct jobs_database {
      * for a URL that cannot be right or a missing library. */
     void *(*open)(const char *where, const struct jobs_sql *sql, const char **error);
 
-    /* Writes one event, with a connection of its own if there is none, within some tens of seconds. */
-    enum jobs_outcome (*write)(void *database, const char *const fields[JOBS_FIELDS], char *message,
-                               size_t room);
+    /* Writes one event, with a connection of its own if there is none, within some tens of seconds. A user's statement is
+     * executed in one transaction with a note of the delivery, so an event that comes again does nothing. */
+    enum jobs_outcome (*write)(void *database, const char *const fields[JOBS_FIELDS],
+                               const struct jobs_delivery *delivery, char *message, size_t room);
 
     /* Whether events could be written now, as far as that shows without writing one; else what is in the way. */
     bool (*reach)(void *database, char *message, size_t room);
@@ -50,5 +58,15 @@ extern const struct jobs_database jobs_sqlite, jobs_postgres;
     "state = excluded.state, reason = excluded.reason, node_id = excluded.node_id, "                         \
     "class_type = excluded.class_type, peak_memory_bytes = excluded.peak_memory_bytes, "                     \
     "ended_at = excluded.ended_at WHERE had.ended_at IS NULL AND excluded.ended_at IS NOT NULL"
+
+/* What of each source has been executed as a user's statement; our own table needs no such note. */
+#define JOBS_CREATE_MARKS                                                                                    \
+    "CREATE TABLE IF NOT EXISTS comfydd_delivered (source text PRIMARY KEY, number bigint NOT NULL, "        \
+    "at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP)"
+/* Changes no row when the event has been executed before. */
+#define JOBS_MARK                                                                                            \
+    "INSERT INTO comfydd_delivered AS had (source, number) VALUES ($1, $2) "                                 \
+    "ON CONFLICT (source) DO UPDATE SET number = excluded.number, at = CURRENT_TIMESTAMP "                   \
+    "WHERE had.number < excluded.number"
 
 #endif

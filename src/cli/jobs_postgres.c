@@ -5,9 +5,11 @@
 #if __has_include(<libpq-fe.h>)
 
 #include "base/clock.h"
+#include "base/log.h"
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <libpq-fe.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -21,6 +23,7 @@ enum { PATIENCE_S = 10 }; /* for a connection, and for an answer; connect_timeou
 #define FUNCTIONS(F) \
     F(PQcancel) \
     F(PQclear) \
+    F(PQcmdTuples) \
     F(PQconnectdbParams) \
     F(PQconninfoFree) \
     F(PQconninfoParse) \
@@ -52,7 +55,8 @@ struct postgres {
     const struct jobs_sql *statement;
     struct jobs_sql ours; /* for our table */
     unsigned patience_s;
-    PGconn *connection; /* NULL when there is none */
+    PGconn *connection;                                      /* NULL when there is none */
+    enum { MARKS_UNKNOWN, MARKS_KEPT, MARKS_REFUSED } marks; /* the notes of deliveries */
 };
 
 static bool load_libpq(void) {
@@ -191,15 +195,17 @@ static bool answered_or_cancelled(struct postgres *database) {
     return told && answered(database);
 }
 
-/* Runs one statement. *code: empty when it was done, else its SQLSTATE, or "-" when there is no answer. */
-static void execute(struct postgres *database, const char *sql, size_t count, const char *const *values,
+/* Runs one statement. *code: empty when it was done, else its SQLSTATE, or "-" when there is no answer. Returns whether it
+ * has changed a row. */
+static bool execute(struct postgres *database, const char *sql, size_t count, const char *const *values,
                     char code[6], char *message, size_t room) {
     PGresult *result = NULL, *next;
+    bool changed = false;
     strcpy(code, "-");
     if (pq.PQsendQueryParams(database->connection, sql, (int)count, NULL, values, NULL, NULL, 0)) {
         if (!answered_or_cancelled(database)) {
             say(database, "no answer in time, or the connection broke", message, room);
-            return;
+            return false;
         }
         result = pq.PQgetResult(database->connection);
     }
@@ -214,9 +220,12 @@ static void execute(struct postgres *database, const char *sql, size_t count, co
             state ? pq.PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY)
                   : pq.PQerrorMessage(database->connection),
             message, room);
+    else
+        changed = strcmp(pq.PQcmdTuples(result), "0") != 0;
     if (result) pq.PQclear(result);
     while (answered(database) && (next = pq.PQgetResult(database->connection)))
         pq.PQclear(next);
+    return changed;
 }
 
 /* The statement goes as one message with its values beside it: prepared, but without a name, which a pooler such as
@@ -248,22 +257,70 @@ static bool reach(void *self, char *message, size_t room) {
     return !code[0];
 }
 
-static enum jobs_outcome write_postgres(void *self, const char *const fields[JOBS_FIELDS], char *message,
-                                        size_t room) {
-    static const char no_table[] = "42P01";
+static const char no_table[] = "42P01", no_privilege[] = "42501";
+
+/* Our table. It is made only when it is missing: whoever may write to it need not be allowed to make one. */
+static void write_ours(struct postgres *database, const char *const fields[JOBS_FIELDS], char code[6],
+                       char *message, size_t room) {
+    write_row(database, fields, code, message, room);
+    if (strcmp(code, no_table) != 0) return;
+    execute(database, JOBS_CREATE_TABLE("timestamptz"), 0, NULL, code, message, room);
+    if (!code[0]) execute(database, JOBS_CREATE_INDEX, 0, NULL, code, message, room);
+    if (!code[0])
+        write_row(database, fields, code, message, room);
+    else
+        strcpy(code, "-");
+}
+
+/* Finds out whether deliveries can be noted. *code: empty when that is known now. */
+static void find_marks(struct postgres *database, char code[6], char *message, size_t room) {
+    execute(database, "SELECT 1 FROM comfydd_delivered LIMIT 0", 0, NULL, code, message, room);
+    if (strcmp(code, no_table) == 0) execute(database, JOBS_CREATE_MARKS, 0, NULL, code, message, room);
+    database->marks = code[0] ? MARKS_UNKNOWN : MARKS_KEPT;
+    if (strcmp(code, no_privilege) != 0) return;
+    log_once(
+        "jobs: the role may not make or use the table comfydd_delivered: when a connection breaks between a "
+        "commit and its answer, an event is written twice (docs/jobs.md)");
+    database->marks = MARKS_REFUSED;
+    code[0] = '\0';
+}
+
+/* In the transaction that is open; returns whether the event is new. */
+static bool mark(struct postgres *database, const struct jobs_delivery *delivery, char code[6], char *message,
+                 size_t room) {
+    char number[24];
+    snprintf(number, sizeof number, "%" PRId64, delivery->number);
+    const char *const values[] = {delivery->source, number};
+    bool changed = execute(database, JOBS_MARK, 2, values, code, message, room);
+    if (strcmp(code, no_table) == 0) database->marks = MARKS_UNKNOWN; /* it has been dropped */
+    return !code[0] && changed;
+}
+
+/* The user's statement. After an error in the transaction the connection is given up, and the transaction with it. */
+static void write_theirs(struct postgres *database, const char *const fields[JOBS_FIELDS],
+                         const struct jobs_delivery *delivery, char code[6], char *message, size_t room) {
+    code[0] = '\0';
+    if (database->marks == MARKS_UNKNOWN) find_marks(database, code, message, room);
+    if (code[0]) return;
+    if (database->marks == MARKS_REFUSED || !delivery->source) {
+        write_row(database, fields, code, message, room);
+        return;
+    }
+    execute(database, "BEGIN", 0, NULL, code, message, room);
+    if (!code[0] && mark(database, delivery, code, message, room))
+        write_row(database, fields, code, message, room);
+    if (!code[0]) execute(database, "COMMIT", 0, NULL, code, message, room);
+}
+
+static enum jobs_outcome write_postgres(void *self, const char *const fields[JOBS_FIELDS],
+                                        const struct jobs_delivery *delivery, char *message, size_t room) {
     struct postgres *database = self;
     char code[6];
     if (!connect_or_say(database, message, room)) return JOBS_LATER;
-    write_row(database, fields, code, message, room);
-    if (strcmp(code, no_table) == 0 && database->statement == &database->ours) {
-        /* Only now: whoever may write to the table need not be allowed to make one. */
-        execute(database, JOBS_CREATE_TABLE("timestamptz"), 0, NULL, code, message, room);
-        if (!code[0]) execute(database, JOBS_CREATE_INDEX, 0, NULL, code, message, room);
-        if (!code[0])
-            write_row(database, fields, code, message, room);
-        else
-            strcpy(code, "-");
-    }
+    if (database->statement == &database->ours)
+        write_ours(database, fields, code, message, room);
+    else
+        write_theirs(database, fields, delivery, code, message, room);
     if (!code[0]) return JOBS_WRITTEN;
     rest(database);
     /* Classes 22, data exception, and 23, integrity constraint violation. */

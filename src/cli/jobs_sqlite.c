@@ -16,6 +16,7 @@ struct sqlite {
     struct jobs_sql ours; /* for our table */
     sqlite3 *connection;  /* NULL when there is none */
     sqlite3_stmt *prepared;
+    sqlite3_stmt *mark; /* NULL with our table */
 };
 
 static void *open_sqlite(const char *where, const struct jobs_sql *sql, const char **error) {
@@ -42,8 +43,9 @@ static void *open_sqlite(const char *where, const struct jobs_sql *sql, const ch
 static void rest(void *self) {
     struct sqlite *database = self;
     sqlite3_finalize(database->prepared);
-    sqlite3_close(database->connection);
-    database->prepared = NULL;
+    sqlite3_finalize(database->mark);
+    sqlite3_close(database->connection); /* a transaction that is open is rolled back */
+    database->prepared = database->mark = NULL;
     database->connection = NULL;
 }
 
@@ -70,7 +72,12 @@ static int connect_and_prepare(struct sqlite *database) {
                                SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
     if (code) return code;
     sqlite3_busy_timeout(database->connection, BUSY_MS);
-    if (statement == &database->ours) code = make_our_table(database->connection);
+    if (statement == &database->ours)
+        code = make_our_table(database->connection);
+    else
+        code = sqlite3_exec(database->connection, JOBS_CREATE_MARKS, NULL, NULL, NULL);
+    if (!code && statement != &database->ours)
+        code = sqlite3_prepare_v2(database->connection, JOBS_MARK, -1, &database->mark, NULL);
     if (!code)
         code = sqlite3_prepare_v2(database->connection, statement->text, -1, &database->prepared, NULL);
     return code;
@@ -91,17 +98,35 @@ static int bind(struct sqlite *database, const char *const fields[JOBS_FIELDS]) 
 }
 
 /* Runs the statement to its end; rows that it may give are passed over. */
-static int execute(struct sqlite *database) {
+static int execute(sqlite3_stmt *statement) {
     int code;
     do
-        code = sqlite3_step(database->prepared);
+        code = sqlite3_step(statement);
     while (code == SQLITE_ROW);
-    sqlite3_reset(database->prepared);
+    sqlite3_reset(statement);
     return code == SQLITE_DONE ? SQLITE_OK : code;
 }
 
-static enum jobs_outcome write_sqlite(void *self, const char *const fields[JOBS_FIELDS], char *message,
-                                      size_t room) {
+/* *again: it has been executed before. */
+static int mark(struct sqlite *database, const struct jobs_delivery *delivery, bool *again) {
+    int code = sqlite3_bind_text(database->mark, 1, delivery->source, -1, SQLITE_STATIC);
+    if (!code) code = sqlite3_bind_int64(database->mark, 2, delivery->number);
+    if (!code) code = execute(database->mark);
+    *again = !code && sqlite3_changes(database->connection) == 0;
+    return code;
+}
+
+static int execute_once(struct sqlite *database, const struct jobs_delivery *delivery) {
+    bool again = false;
+    if (!database->mark || !delivery->source) return execute(database->prepared);
+    int code = sqlite3_exec(database->connection, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    if (!code) code = mark(database, delivery, &again);
+    if (!code && !again) code = execute(database->prepared);
+    return code ? code : sqlite3_exec(database->connection, "COMMIT", NULL, NULL, NULL);
+}
+
+static enum jobs_outcome write_sqlite(void *self, const char *const fields[JOBS_FIELDS],
+                                      const struct jobs_delivery *delivery, char *message, size_t room) {
     struct sqlite *database = self;
     int code = database->prepared ? SQLITE_OK : connect_and_prepare(database);
     if (!code && sqlite3_bind_parameter_count(database->prepared) != (int)database->statement->count) {
@@ -110,7 +135,7 @@ static enum jobs_outcome write_sqlite(void *self, const char *const fields[JOBS_
         return JOBS_LATER;
     }
     if (!code) code = bind(database, fields);
-    if (!code) code = execute(database);
+    if (!code) code = execute_once(database, delivery);
     if (!code) return JOBS_WRITTEN;
     snprintf(message, room, "%s: %s", database->path,
              database->connection ? sqlite3_errmsg(database->connection) : sqlite3_errstr(code));

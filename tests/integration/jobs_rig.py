@@ -106,7 +106,7 @@ class Server:
     def __init__(self, server):
         self.server = server
         self.ask = server.ask
-        for table in ("comfydd_jobs", "job_log"):
+        for table in ("comfydd_jobs", "comfydd_delivered", "job_log"):
             server.ask(f"DROP TABLE IF EXISTS {table}")
         self.url = url(host=server.folder)
         self.stop, self.start = server.stop, server.start

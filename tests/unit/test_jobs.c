@@ -149,7 +149,7 @@ static void what_others_have_left_is_adopted_before_our_own(void **state) {
     jobs_write(jobs, &(struct job_event){.prompt_id = "p1", .state = "failed"});
     jobs_write(jobs, &(struct job_event){.prompt_id = "p2", .state = "failed"});
     jobs_adopt(jobs, spool); /* it is our own */
-    jobs_close(jobs, 0);
+    jobs_close(jobs, 30);
     assert_int_equal(rename(spool, others), 0);
     jobs = open_jobs(NULL);
     jobs_write(jobs, &(struct job_event){.prompt_id = "p3", .state = "failed"});
