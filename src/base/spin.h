@@ -4,6 +4,7 @@
 #define COMFYDD_SPIN_H
 
 #include <sched.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 __attribute__((noinline, cold, unused)) static void spin_wait(uint32_t *lock) {
@@ -14,8 +15,13 @@ __attribute__((noinline, cold, unused)) static void spin_wait(uint32_t *lock) {
     } while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE));
 }
 
+/* True when it was free and is taken. */
+static inline bool spin_try(uint32_t *lock) {
+    return __builtin_expect(__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE) == 0, 1);
+}
+
 static inline void spin_lock(uint32_t *lock) {
-    if (__builtin_expect(__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE), 0)) spin_wait(lock);
+    if (!spin_try(lock)) spin_wait(lock);
 }
 
 static inline void spin_unlock(uint32_t *lock) {

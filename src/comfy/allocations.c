@@ -76,7 +76,7 @@ struct largest {
 
 static void keep_if_large(const struct ledger_entry *entry, void *context) {
     struct largest *largest = context;
-    if (entry->segment || entry->space == LEDGER_HOST) return;
+    if (entry->is.segment || entry->is.space == LEDGER_HOST) return;
     if (largest->count == LARGEST && entry->size <= largest->entry[LARGEST - 1].size) return;
     unsigned at = largest->count < LARGEST ? largest->count++ : LARGEST - 1;
     for (; at > 0 && largest->entry[at - 1].size < entry->size; at--)
@@ -87,12 +87,12 @@ static void keep_if_large(const struct ledger_entry *entry, void *context) {
 /* "123.4 MB on GPU 0 by KSampler (node 3): sample.py:12 sample, ..." */
 static size_t describe(const struct ledger_entry *entry, char *out, size_t room) {
     char owner[160] = "", stack[STACK_SIZE] = "";
-    if (*owners_class_type(entry->owner))
-        snprintf(owner, sizeof owner, " by %s (node %s)", owners_class_type(entry->owner),
-                 owners_id(entry->owner));
+    if (*owners_class_type(entry->is.owner))
+        snprintf(owner, sizeof owner, " by %s (node %s)", owners_class_type(entry->is.owner),
+                 owners_id(entry->is.owner));
     bool traced = entry->stack && frames_text(entry->stack, stack, sizeof stack);
-    int size = snprintf(out, room, "%.1f MB on GPU %u%s%s%s", (double)entry->size / megabyte, entry->device,
-                        owner, traced ? ": " : "", stack);
+    int size = snprintf(out, room, "%.1f MB on GPU %u%s%s%s", (double)entry->size / megabyte,
+                        entry->is.device, owner, traced ? ": " : "", stack);
     return size < 0 ? 0 : (size_t)size < room ? (size_t)size : room - 1;
 }
 

@@ -6,7 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#define TRIED 8 /* slots for a place; without room it is looked up each time */
+#define RUNTIMES 4 /* further ones share the last */
+#define TRIED    8 /* slots for a place; without room it is looked up each time */
 
 /* ---- runtimes ---- */
 
@@ -15,8 +16,8 @@ static const char names[][40] = {
 #include "cuda/cuda_api.def"
 };
 
-static const void *runtimes[CALLERS_RUNTIMES]; /* which libraries: their dynamic sections; NULL: free */
-void *callers_functions[CALLERS_RUNTIMES][RUNTIME_FUNCTIONS];
+static const void *runtimes[RUNTIMES]; /* which libraries: their dynamic sections; NULL: free */
+static void *functions_of[RUNTIMES][RUNTIME_FUNCTIONS];
 
 static bool is_runtime(const struct resolve_library *library) {
     return resolve_symbol(library, "cudaRuntimeGetVersion") != NULL;
@@ -65,25 +66,25 @@ static void fill(void **functions, const struct resolve_library *runtime) {
     }
 }
 
-/* 1 + its index, 0 without one. Filled anew for every new caller: an interposer may have come. */
-static unsigned find_runtime(const struct resolve_library *caller) {
+/* Its functions, NULL without one. Filled anew for every new caller: an interposer may have come. */
+static void *const *find_runtime(const struct resolve_library *caller) {
     struct resolve_library runtime;
-    if (!runtime_of(caller, &runtime)) return 0;
-    for (unsigned i = 0; i < CALLERS_RUNTIMES; i++) {
+    if (!runtime_of(caller, &runtime)) return NULL;
+    for (unsigned i = 0; i < RUNTIMES; i++) {
         const void *known = NULL;
         if (__atomic_compare_exchange_n(&runtimes[i], &known, runtime.dynamic, false, __ATOMIC_ACQ_REL,
                                         __ATOMIC_ACQUIRE) ||
-            known == runtime.dynamic || i == CALLERS_RUNTIMES - 1) {
-            fill(callers_functions[i], &runtime);
-            return i + 1;
+            known == runtime.dynamic || i == RUNTIMES - 1) {
+            fill(functions_of[i], &runtime);
+            return functions_of[i];
         }
     }
-    return 0;
+    return NULL;
 }
 
 /* ---- callers ---- */
 
-uint64_t callers_slots[CALLERS_SLOTS];
+struct callers_slot callers_slots[CALLERS_SLOTS];
 static bool torch_caches;
 
 static const char reports[][64] = {
@@ -105,29 +106,45 @@ static bool is_torch(const struct resolve_library *caller) {
            __atomic_load_n(&torch_caches, __ATOMIC_RELAXED) && resolve_in("libc10.so", reports[0]);
 }
 
-static uint64_t look_up(const void *return_address) {
+static struct caller look_up(const void *return_address) {
     int saved_errno = errno;
-    struct resolve_library library, *caller = resolve_library_at(return_address, &library) ? &library : NULL;
-    uint64_t known = (uint64_t)(uintptr_t)return_address << CALLERS_ADDRESS_SHIFT;
-    known |= (uint64_t)find_runtime(caller) << CALLERS_RUNTIME_SHIFT;
-    if (caller && is_torch(caller)) known |= CALLER_IS_TORCH;
-    if (caller && begins(resolve_file_name(caller), "aimdo")) known |= CALLER_IS_AIMDO;
+    struct resolve_library library, *in = resolve_library_at(return_address, &library) ? &library : NULL;
+    struct caller caller = {.runtime = find_runtime(in),
+                            .is_torch = in && is_torch(in),
+                            .is_aimdo = in && begins(resolve_file_name(in), "aimdo")};
     errno = saved_errno;
-    return known;
+    return caller;
+}
+
+enum { FREE, BEING_FILLED }; /* instead of an address */
+
+/* Puts what has been found where it is found again; a slot that another thread fills is left to that one. */
+static void remember(struct callers_slot *slot, uint64_t address, const struct caller *caller) {
+    uint64_t before = FREE;
+    if (__atomic_compare_exchange_n(&slot->address, &before, BEING_FILLED, false, __ATOMIC_RELAXED,
+                                    __ATOMIC_RELAXED)) {
+        slot->caller = *caller;
+        __atomic_store_n(&slot->address, address, __ATOMIC_RELEASE);
+    } else if (before == address) {
+        __atomic_store_n(&slot->caller.runtime, caller->runtime, __ATOMIC_RELEASE);
+    }
 }
 
 struct caller callers_look_up(const void *return_address, bool wants_runtime) {
-    uint64_t address = (uint64_t)(uintptr_t)return_address, first = callers_first_slot(address);
-    for (uint64_t i = first; i < first + TRIED; i++) {
-        uint64_t *slot = &callers_slots[i % CALLERS_SLOTS], known = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
-        bool is_it = known >> CALLERS_ADDRESS_SHIFT == address;
-        struct caller caller = callers_make(known);
-        if (is_it && (caller.runtime || !wants_runtime)) return caller;
-        if (known && !is_it) continue;
-        uint64_t found = look_up(return_address);
-        if (address >> (64 - CALLERS_ADDRESS_SHIFT) == 0)
-            __atomic_compare_exchange_n(slot, &known, found, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
-        return callers_make(found);
+    uint64_t address = (uint64_t)(uintptr_t)return_address;
+    for (unsigned i = 0; i < TRIED; i++) {
+        struct callers_slot *slot = &callers_slots[(address + i) % CALLERS_SLOTS];
+        uint64_t holds = __atomic_load_n(&slot->address, __ATOMIC_ACQUIRE);
+        if (holds != FREE && holds != address) continue;
+        if (holds == address) {
+            struct caller caller = {.runtime = __atomic_load_n(&slot->caller.runtime, __ATOMIC_ACQUIRE),
+                                    .is_torch = slot->caller.is_torch,
+                                    .is_aimdo = slot->caller.is_aimdo};
+            if (caller.runtime || !wants_runtime) return caller;
+        }
+        struct caller found = look_up(return_address);
+        remember(slot, address, &found);
+        return found;
     }
-    return callers_make(look_up(return_address));
+    return look_up(return_address);
 }

@@ -27,26 +27,13 @@ struct caller {
     bool is_aimdo;        /* comfy-aimdo, which patches the functions whose addresses it is given */
 };
 
-/* What is known of return addresses: each in one word, so that it is read and written at once: 48 bits of address (programs'
- * code lies below 2^48), 8 of runtime (1 + its index, 0: none), 8 of flags. For callers_find alone. */
-#define CALLERS_SLOTS         1024u /* a power of two; programs have some tens of places that call */
-#define CALLERS_ADDRESS_SHIFT 16
-#define CALLERS_RUNTIME_SHIFT 8
-#define CALLERS_RUNTIMES      4 /* further ones share the last */
-enum caller_flag { CALLER_IS_TORCH = 1, CALLER_IS_AIMDO = 2 };
-extern uint64_t callers_slots[CALLERS_SLOTS];
-extern void *callers_functions[CALLERS_RUNTIMES][RUNTIME_FUNCTIONS];
-
-static inline uint64_t callers_first_slot(uint64_t address) {
-    return address * UINT64_C(0x9e3779b97f4a7c15) >> 54;
-}
-
-static inline struct caller callers_make(uint64_t known) {
-    unsigned runtime = known >> CALLERS_RUNTIME_SHIFT & 0xff;
-    return (struct caller){.runtime = runtime ? callers_functions[runtime - 1] : NULL,
-                           .is_torch = known & CALLER_IS_TORCH,
-                           .is_aimdo = known & CALLER_IS_AIMDO};
-}
+/* What is known of return addresses. For callers_find alone. */
+#define CALLERS_SLOTS 1024u /* a power of two; programs have some tens of places that call */
+struct callers_slot {
+    _Alignas(32) uint64_t address; /* set last; 0: free, 1: being filled */
+    struct caller caller;          /* its runtime may come later */
+};
+extern struct callers_slot callers_slots[CALLERS_SLOTS];
 
 /* One that is not in its first slot, or not known at all. */
 struct caller callers_look_up(const void *return_address, bool wants_runtime);
@@ -54,11 +41,16 @@ struct caller callers_look_up(const void *return_address, bool wants_runtime);
 /* With `wants_runtime` a caller that had none is looked at again: it may have come. */
 static inline struct caller callers_find(const void *return_address, bool wants_runtime) {
     uint64_t address = (uint64_t)(uintptr_t)return_address;
-    uint64_t known = __atomic_load_n(&callers_slots[callers_first_slot(address)], __ATOMIC_ACQUIRE);
-    struct caller caller = callers_make(known);
-    if (__builtin_expect(known >> CALLERS_ADDRESS_SHIFT == address && (caller.runtime || !wants_runtime), 1))
-        return caller;
-    return callers_look_up(return_address, wants_runtime);
+    const struct callers_slot *slot = &callers_slots[address % CALLERS_SLOTS];
+    struct caller caller;
+    if (__builtin_expect(__atomic_load_n(&slot->address, __ATOMIC_ACQUIRE) != address, 0))
+        return callers_look_up(return_address, wants_runtime);
+    caller.runtime = __atomic_load_n(&slot->caller.runtime, __ATOMIC_ACQUIRE);
+    if (__builtin_expect(wants_runtime && !caller.runtime, 0))
+        return callers_look_up(return_address, wants_runtime);
+    caller.is_torch = slot->caller.is_torch;
+    caller.is_aimdo = slot->caller.is_aimdo;
+    return caller;
 }
 
 /* Whether PyTorch's allocator caches (see PYTORCH_NO_CUDA_MEMORY_CACHING). Before the first call of a hook by it. */

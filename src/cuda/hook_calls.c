@@ -15,26 +15,6 @@ __thread struct hook_calls_here hook_calls_here;
 
 /* ---- allocations ---- */
 
-static bool is_bound_to_context(enum ledger_kind kind) {
-    return kind != LEDGER_ASYNC && kind != LEDGER_PHYSICAL; /* cuda.h, cuCtxDestroy */
-}
-
-void hook_calls_allocated(enum ledger_space space, enum ledger_kind kind, uint64_t address, uint64_t size,
-                          struct hook_place place) {
-    if (size == 0) return;
-    hook_calls_here.added = address;
-    struct ledger_entry entry = {
-        .address = address,
-        .size = size,
-        .context = is_bound_to_context(kind) ? place.context : NULL,
-        .space = space,
-        .kind = kind,
-        .device = place.device,
-        .segment = kind == hook_calls_here.segment_kind,
-    };
-    ledger_add(&entry);
-}
-
 void hook_calls_failed(uint64_t size, struct hook_place place) {
     uint32_t owner = owners_current();
     owners_count_failure(owner, place.device);

@@ -24,7 +24,7 @@ struct hook_place {
 };
 
 /* Whether hooks record; until then they only pass on. */
-extern bool hook_calls_on;
+extern bool hook_calls_on __attribute__((visibility("hidden")));
 
 static inline bool hook_calls_record(void) {
     return __builtin_expect(__atomic_load_n(&hook_calls_on, __ATOMIC_RELAXED), 1);
@@ -33,7 +33,8 @@ static inline bool hook_calls_record(void) {
 /* The hooked calls that this thread is inside of. Plain data, so that it is there for hooks in a thread's last moments. */
 struct hook_calls_here {
     uint64_t added; /* the address that the outermost one's inner calls have added last */
-    uint64_t freed; /* the address that an outer one has taken out, and is freeing now */
+    uint64_t
+        freed; /* the address that an outer one has taken out, and is freeing now; 0: none, and freeing that does nothing */
     uint32_t depth;
     uint8_t hip_device; /* 1 + the one that HIP told last; 0: none yet, which as 0 - 1 is LEDGER_NO_DEVICE */
     uint8_t segment_kind; /* what the outermost one's caller cuts tensors from, or LEDGER_KINDS */
@@ -43,17 +44,34 @@ extern __thread struct hook_calls_here hook_calls_here;
 /* Around an allocating call. `segment`: by PyTorch's allocator, to cut tensors from it. */
 static inline void hook_calls_begin(enum ledger_kind kind, bool segment) {
     struct hook_calls_here *here = &hook_calls_here;
-    if (here->depth++ > 0) return;
-    here->added = 0;
-    here->segment_kind = segment ? kind : LEDGER_KINDS;
+    if (here->depth == 0) {
+        here->added = 0;
+        here->segment_kind = segment ? kind : LEDGER_KINDS;
+    }
+    here->depth++;
 }
 
 /* Whether an address is one, and no inner call has added it. */
 static inline bool hook_calls_is_new(uint64_t address) {
     return address != 0 && address != hook_calls_here.added;
 }
-void hook_calls_allocated(enum ledger_space space, enum ledger_kind kind, uint64_t address, uint64_t size,
-                          struct hook_place place);
+static inline void hook_calls_allocated(enum ledger_space space, enum ledger_kind kind, uint64_t address,
+                                        uint64_t size, struct hook_place place) {
+    struct hook_calls_here *here = &hook_calls_here;
+    bool bound_to_context = kind != LEDGER_ASYNC && kind != LEDGER_PHYSICAL; /* cuda.h, cuCtxDestroy */
+    bool may_be_segment = kind == LEDGER_PLAIN || kind == LEDGER_PHYSICAL;
+    if (size == 0) return;
+    here->added = address;
+    struct ledger_what what = {.device = place.device,
+                               .space = space,
+                               .kind = kind,
+                               .segment = may_be_segment && kind == here->segment_kind};
+    if (space == LEDGER_HANDLE)
+        what.holds = 1;
+    else if (bound_to_context)
+        what.context = ledger_context(place.context);
+    ledger_add(address, size, what);
+}
 
 /* Whether the call, which has asked for `size` bytes, has failed in the eyes of the program: then the place is wanted. */
 static inline bool hook_calls_end(cuda_result result) {
@@ -61,12 +79,16 @@ static inline bool hook_calls_end(cuda_result result) {
 }
 void hook_calls_failed(uint64_t size, struct hook_place place);
 
-/* Before a call that frees; true with the entry in *removed when it is to be given to hook_calls_freed afterwards. */
+/* Whether an outer call that frees has done what is to be done. */
+static inline bool hook_calls_is_freed(uint64_t address) {
+    return address == hook_calls_here.freed;
+}
+
+/* Before any other call that frees; true with the entry in *removed when it is to be given to hook_calls_freed afterwards. */
 static inline bool hook_calls_freeing(enum ledger_space space, uint64_t address,
                                       struct ledger_entry *removed) {
-    struct hook_calls_here *here = &hook_calls_here;
-    if (address == 0 || address == here->freed || !ledger_remove(space, address, removed)) return false;
-    here->freed = address;
+    if (!ledger_remove(space, address, removed)) return false;
+    hook_calls_here.freed = address;
     return true;
 }
 
@@ -78,7 +100,7 @@ static inline void hook_calls_freed(const struct ledger_entry *removed, cuda_res
 /* The one place where the program can allocate: on a device whose primary context is the only context that there has been.
  * NULL: there are several, or none is known. Nearly every program has one, and asking the driver for the thread's context
  * costs more than all the rest of a hook. */
-extern const struct hook_place *hook_calls_only_place;
+extern const struct hook_place *hook_calls_only_place __attribute__((visibility("hidden")));
 
 /* The primary contexts of devices. Counted from the start on; a device that was used before is taken to be in use for ever. */
 void hook_calls_primary_retained(const void *context, int device);

@@ -46,41 +46,49 @@ static inline enum ledger_kind kind_of(const struct cuda_physical *properties) {
 /* ---- a wrapper's body: `real` is the function behind it ---- */
 
 #define HOOK_BODY(real, arguments, effect)                                                                   \
-    if (__builtin_expect(!(real), 0)) return CUDA_NOT_INITIALIZED;                                           \
-    if (!hook_calls_record()) return (real)arguments;                                                        \
+    if (PASSES_##effect) return (real)arguments;                                                             \
     BEFORE_##effect;                                                                                         \
     cuda_result result = (real)arguments;                                                                    \
     AFTER_##effect;                                                                                          \
     return result
+
+/* Effects that an outer call may have had already. */
+#define PASSES_FREES(space, address) hook_calls_is_freed((uint64_t)(address))
 
 #define AFTER_ALLOCATION(space, kind, out_exists, address, size, asked_for, place, failure_place)            \
     if (result == CUDA_OK && (out_exists) && hook_calls_is_new((uint64_t)(address)))                         \
         hook_calls_allocated(LEDGER_##space, kind, (uint64_t)(address), size, place);                        \
     if (hook_calls_end(result)) hook_calls_failed(asked_for, failure_place)
 
+#define PASSES_ALLOCATES(space, kind, out, size) false
 #define BEFORE_ALLOCATES(space, kind, out, size) hook_calls_begin(LEDGER_##kind, CUTS_TENSORS(LEDGER_##kind))
 #define AFTER_ALLOCATES(space, kind, out, size)                                                              \
     AFTER_ALLOCATION(space, LEDGER_##kind, out, *(out), size, size, PLACE(), PLACE_AFTER_FAILURE())
 
+#define PASSES_REGISTERS(pointer, size) false
 #define BEFORE_REGISTERS(pointer, size) hook_calls_begin(LEDGER_REGISTERED, false)
 #define AFTER_REGISTERS(pointer, size)                                                                       \
     AFTER_ALLOCATION(HOST, LEDGER_REGISTERED, true, pointer, size, size, PLACE(), PLACE_AFTER_FAILURE())
 
+#define PASSES_PITCHES(out, pitch, width, height) false
 #define BEFORE_PITCHES(out, pitch, width, height) hook_calls_begin(LEDGER_PLAIN, false)
 #define AFTER_PITCHES(out, pitch, width, height)                                                             \
     AFTER_ALLOCATION(POINTER, LEDGER_PLAIN, (out) && (pitch), *(out), *(pitch) * (height),                   \
                      (width) * (height), PLACE(), PLACE_AFTER_FAILURE())
 
+#define PASSES_PITCHES_3D(out, extent) false
 #define BEFORE_PITCHES_3D(out, extent) hook_calls_begin(LEDGER_PLAIN, false)
 #define AFTER_PITCHES_3D(out, extent)                                                                        \
     AFTER_ALLOCATION(POINTER, LEDGER_PLAIN, out, (out)->pointer,                                             \
                      (out)->pitch *(extent).height *(extent).depth,                                          \
                      (extent).width *(extent).height *(extent).depth, PLACE(), PLACE_AFTER_FAILURE())
 
+#define PASSES_ARRAYS(out, bytes) false
 #define BEFORE_ARRAYS(out, bytes) hook_calls_begin(LEDGER_PLAIN, false)
 #define AFTER_ARRAYS(out, bytes)                                                                             \
     AFTER_ALLOCATION(ARRAY, LEDGER_PLAIN, out, *(out), bytes, bytes, PLACE(), PLACE_AFTER_FAILURE())
 
+#define PASSES_CREATES(out, size, properties) false
 #define BEFORE_CREATES(out, size, properties) hook_calls_begin(LEDGER_PHYSICAL, CUTS_TENSORS(LEDGER_PHYSICAL))
 #define AFTER_CREATES(out, size, properties)                                                                 \
     AFTER_ALLOCATION(HANDLE, kind_of(properties), out, *(out), size, size, place_of(properties),             \
@@ -92,48 +100,60 @@ static inline enum ledger_kind kind_of(const struct cuda_physical *properties) {
 #define AFTER_FREES(space, address)                                                                          \
     if (is_removed) hook_calls_freed(&removed, result)
 
+#define PASSES_RELEASES(handle) false
 #define BEFORE_RELEASES(handle) ledger_release((uint64_t)(handle))
 #define AFTER_RELEASES(handle)  (void)0
 
+#define PASSES_RETAINS(out, address) false
 #define BEFORE_RETAINS(out, address) (void)0
 #define AFTER_RETAINS(out, address)                                                                          \
     if (result == CUDA_OK && (out)) ledger_retain((uint64_t) * (out), (uint64_t)(address))
 
+#define PASSES_MAPS(address, size, handle) false
 #define BEFORE_MAPS(address, size, handle) (void)0
 #define AFTER_MAPS(address, size, handle)                                                                    \
     if (result == CUDA_OK) ledger_map((uint64_t)(address), size, (uint64_t)(handle))
 
+#define PASSES_UNMAPS(address, size) false
 #define BEFORE_UNMAPS(address, size) (void)0
 #define AFTER_UNMAPS(address, size)                                                                          \
     if (result == CUDA_OK) ledger_unmap((uint64_t)(address), size)
 
+#define PASSES_CONTEXT_BEGINS false
 #define BEFORE_CONTEXT_BEGINS (void)0
 #define AFTER_CONTEXT_BEGINS  hook_calls_context_began()
 
+#define PASSES_CONTEXT_ENDS(context) false
 #define BEFORE_CONTEXT_ENDS(context) (void)0
 #define AFTER_CONTEXT_ENDS(context)                                                                          \
     if (result == CUDA_OK) hook_calls_context_ended(context)
 
+#define PASSES_PRIMARY_RETAINS(out, device) false
 #define BEFORE_PRIMARY_RETAINS(out, device) (void)0
 #define AFTER_PRIMARY_RETAINS(out, device)                                                                   \
     if (result == CUDA_OK && (out)) hook_calls_primary_retained(*(out), device)
 
+#define PASSES_PRIMARY_RELEASES(device) false
 #define BEFORE_PRIMARY_RELEASES(device) (void)0
 #define AFTER_PRIMARY_RELEASES(device)                                                                       \
     if (result == CUDA_OK) hook_calls_primary_released(device)
 
+#define PASSES_PRIMARY_RESETS(device) false
 #define BEFORE_PRIMARY_RESETS(device) (void)0
 #define AFTER_PRIMARY_RESETS(device)                                                                         \
     if (result == CUDA_OK) hook_calls_primary_reset(device)
 
+#define PASSES_RESETS false
 #define BEFORE_RESETS struct hook_place before = PLACE()
 #define AFTER_RESETS                                                                                         \
     if (result == CUDA_OK) hook_calls_device_reset(before)
 
+#define PASSES_TELLS_MEMORY(free, total) false
 #define BEFORE_TELLS_MEMORY(free, total) (void)0
 #define AFTER_TELLS_MEMORY(free, total)                                                                      \
     if (result == CUDA_OK && (free) && (total)) oom_meminfo(PLACE().device, *(free), *(total))
 
+#define PASSES_RESOLVES(name, out, version, flags) false
 #define BEFORE_RESOLVES(name, out, version, flags) (void)0
 #define AFTER_RESOLVES(name, out, version, flags)                                                            \
     if (result == CUDA_OK && (out) && *(out)) RESOLVED(name, out, version, flags)

@@ -47,15 +47,13 @@ EXPORT void report_memory(void *pointer, int64_t change, size_t allocated, size_
 EXPORT void report_memory(void *pointer, int64_t change, size_t allocated, size_t reserved,
                           struct c10_device device) {
     if (is_gpu(device)) {
-        struct ledger_entry tensor = {.address = (uintptr_t)pointer,
-                                      .size = (uint64_t)change,
-                                      .space = LEDGER_TENSOR,
-                                      .kind = LEDGER_PART,
-                                      .device = (uint8_t)device.index};
+        struct ledger_what tensor = {
+            .space = LEDGER_TENSOR, .kind = LEDGER_PART, .device = (uint8_t)device.index};
+        struct ledger_entry removed;
         if (change > 0)
-            ledger_add(&tensor);
+            ledger_add((uintptr_t)pointer, (uint64_t)change, tensor);
         else
-            ledger_remove(LEDGER_TENSOR, tensor.address, &tensor);
+            ledger_remove(LEDGER_TENSOR, (uintptr_t)pointer, &removed);
         usage_c10((uint8_t)device.index, allocated);
     }
     void (*real)(void *, int64_t, size_t, size_t, struct c10_device);

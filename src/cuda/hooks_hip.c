@@ -66,6 +66,8 @@ static struct hook_place place(void) {
     cuda_result name parameters {                                                                            \
         cuda_result(*real) parameters;                                                                       \
         *(void **)&real = real_of(HIP_##name);                                                               \
+        if (__builtin_expect(!real, 0)) return CUDA_NOT_INITIALIZED;                                         \
+        if (!hook_calls_record()) return real arguments;                                                     \
         HOOK_BODY(real, arguments, effect);                                                                  \
     }
 #include "cuda/cuda_api.def"

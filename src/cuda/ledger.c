@@ -9,65 +9,71 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define SHARDS       64u    /* powers of two, all three */
-#define BUCKETS      2048u  /* of a shard */
-#define SHARD_NODES  65536u /* most entries of a shard: four million in all */
-#define REGION_NODES (SHARDS * SHARD_NODES)
+#define SHARDS       256u /* powers of two, all four */
+#define SHARD_BITS   8
+#define BUCKETS      (SHARDS * 1024)
+#define BUCKET_BITS  18
+#define REGION_NODES (1u << 22) /* most entries; PyTorch makes some ten thousand */
+#define CHUNK        64u /* entries that a shard takes at once, so that memory fills from its beginning */
 
 /* Entries are kept as they are, and refer to each other by their numbers in the region; 0 is none.
  *
  * Physical memory (space HANDLE) is counted by references: one while the program holds the handle, and one of each mapping.
  * When it has let go of the handle, which may then be given out again, the entry goes on under a key of its own. It
- * belongs to no context; `context` holds these counts instead. A mapping's `owner` is the number of what it maps. */
-struct references {
-    uint32_t holds, mappings;
-};
-_Static_assert(sizeof(struct references) <= sizeof(const void *), "counts fit in place of a context");
+ * belongs to no context, and has these counts instead. A mapping's `stack` is the number of what it maps. */
+_Static_assert(sizeof(struct ledger_entry) == 32, "two of them are a cache line");
+_Static_assert(SHARDS == 1u << SHARD_BITS && BUCKETS == 1u << BUCKET_BITS, "bits as counts");
 
 struct shard {
-    uint32_t lock;
-    uint32_t free;  /* the first of those that have been given back */
-    uint32_t fresh; /* how many of its nodes have been in use at all */
-    char padding[52];
+    _Alignas(64) uint32_t lock;
+    uint32_t free;             /* the first of those that have been given back */
+    uint32_t fresh, fresh_end; /* of its chunk, what has not been in use yet */
 };
 
 /* Made at the first allocation; addresses only, memory comes with use. */
 struct region {
-    uint32_t buckets[SHARDS][BUCKETS];
+    uint32_t buckets[BUCKETS];
     struct ledger_entry nodes[REGION_NODES];
 };
 
-static struct shard shards[SHARDS] __attribute__((aligned(64)));
+static struct shard shards[SHARDS];
 static struct region *region;
+static uint32_t chunks; /* how many have been taken */
 static bool recording, lost;
+static bool nothing_special; /* recording, with a region and without a source of stacks */
 static uint32_t (*capture)(uint64_t size);
 static uint32_t physical_lock; /* of holds and mappings; taken before a shard's lock, never after */
 
-static inline uint64_t hash(enum ledger_space space, uint64_t address) {
-    return (address + space) * UINT64_C(0x9e3779b97f4a7c15);
+/* An address in two spaces is rare. */
+static inline uint64_t hash(uint64_t address) {
+    return address * UINT64_C(0x9e3779b97f4a7c15);
 }
 
-static inline unsigned shard_of(uint64_t hashed) {
-    return hashed >> 58;
+/* A shard's buckets lie side by side. */
+static inline struct shard *shard_of(uint64_t hashed) {
+    return &shards[hashed >> (64 - SHARD_BITS)];
 }
 
 static inline uint32_t *bucket_of(uint64_t hashed) {
-    return &region->buckets[shard_of(hashed)][hashed >> 40 & (BUCKETS - 1)];
+    return &region->buckets[hashed >> (64 - BUCKET_BITS)];
 }
 
 static inline struct ledger_entry *node_at(uint32_t number) {
     return &region->nodes[number];
 }
 
-static inline struct references *references(uint32_t number) {
-    return (struct references *)&node_at(number)->context;
-}
-
 /* ---- memory ---- */
+
+static void note_state(void) {
+    bool nothing = __atomic_load_n(&recording, __ATOMIC_RELAXED) &&
+                   __atomic_load_n(&region, __ATOMIC_RELAXED) && !__atomic_load_n(&capture, __ATOMIC_RELAXED);
+    __atomic_store_n(&nothing_special, nothing, __ATOMIC_RELEASE);
+}
 
 __attribute__((noinline, cold)) static void give_up(void) {
     if (__atomic_exchange_n(&lost, true, __ATOMIC_RELAXED)) return;
     __atomic_store_n(&recording, false, __ATOMIC_RELAXED);
+    note_state();
     log_line(
         "no memory to record GPU allocations; memory figures of this process are incomplete from now on");
 }
@@ -81,6 +87,7 @@ __attribute__((noinline, cold)) static bool make_region(void) {
         !__atomic_compare_exchange_n(&region, &none, memory, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
         munmap(memory, sizeof *region); /* another thread was first */
     errno = saved_errno;
+    note_state();
     return region != NULL;
 }
 
@@ -90,24 +97,34 @@ static inline bool have_region(void) {
 
 /* ---- one shard, its lock held ---- */
 
-static inline uint32_t take_node(unsigned of) {
-    struct shard *shard = &shards[of];
+static uint32_t take_fresh(struct shard *shard) {
+    if (shard->fresh == shard->fresh_end) {
+        uint32_t chunk = __atomic_load_n(&chunks, __ATOMIC_RELAXED);
+        do {
+            if (chunk == REGION_NODES / CHUNK) return 0;
+        } while (!__atomic_compare_exchange_n(&chunks, &chunk, chunk + 1, true, __ATOMIC_RELAXED,
+                                              __ATOMIC_RELAXED));
+        shard->fresh = chunk * CHUNK + (chunk == 0); /* number 0 is none */
+        shard->fresh_end = (chunk + 1) * CHUNK;
+    }
+    return shard->fresh++;
+}
+
+static uint32_t take_node(struct shard *shard) {
     uint32_t number = shard->free;
-    if (number)
-        shard->free = node_at(number)->next;
-    else if (shard->fresh < SHARD_NODES - 1)
-        number = of * SHARD_NODES + ++shard->fresh; /* never 0 */
+    if (number == 0) return take_fresh(shard);
+    shard->free = node_at(number)->next;
     return number;
 }
 
-static inline void give_node(unsigned of, uint32_t number) {
-    node_at(number)->next = shards[of].free;
-    shards[of].free = number;
+static inline void give_node(struct shard *shard, uint32_t number) {
+    node_at(number)->next = shard->free;
+    shard->free = number;
 }
 
-static inline bool is_counted(const struct ledger_entry *entry) {
-    return !entry->segment && entry->space != LEDGER_HOST && entry->space != LEDGER_MAPPING &&
-           entry->kind != LEDGER_PINNED;
+/* Whether it is one of the allocations on devices that figures count; not asked of mappings. */
+static inline bool is_counted(struct ledger_what what) {
+    return what.kind < LEDGER_PINNED && !what.segment;
 }
 
 /* The link that leads to the node, or to none. */
@@ -115,7 +132,7 @@ static inline uint32_t *find(uint64_t hashed, enum ledger_space space, uint64_t 
     uint32_t *link = bucket_of(hashed);
     while (*link) {
         struct ledger_entry *node = node_at(*link);
-        if (node->address == address && node->space == space) break;
+        if (node->address == address && node->is.space == space) break;
         link = &node->next;
     }
     return link;
@@ -137,6 +154,7 @@ static inline uint32_t unlink_node(uint32_t *link) {
 
 void ledger_start(void) {
     if (!__atomic_load_n(&lost, __ATOMIC_RELAXED)) __atomic_store_n(&recording, true, __ATOMIC_RELAXED);
+    note_state();
 }
 
 bool ledger_recording(void) {
@@ -145,14 +163,14 @@ bool ledger_recording(void) {
 
 void ledger_set_stack_source(uint32_t (*source)(uint64_t)) {
     __atomic_store_n(&capture, source, __ATOMIC_RELEASE);
+    note_state();
 }
 
 enum added { ADDED, THERE_ALREADY, REPLACED, NO_MEMORY };
 
 /* `replaced` is filled with what was there. */
-__attribute__((noinline, cold)) static enum added replace(uint32_t number, const struct ledger_entry *entry,
-                                                          struct ledger_entry *replaced) {
-    struct ledger_entry *node = node_at(number);
+static enum added replace(struct ledger_entry *node, const struct ledger_entry *entry,
+                          struct ledger_entry *replaced) {
     if (node->size == entry->size) return THERE_ALREADY;
     *replaced = *node;
     *node = *entry;
@@ -160,116 +178,182 @@ __attribute__((noinline, cold)) static enum added replace(uint32_t number, const
     return REPLACED;
 }
 
-__attribute__((always_inline)) static inline enum added
-insert(const struct ledger_entry *entry, uint32_t *number, struct ledger_entry *replaced) {
-    uint64_t hashed = hash(entry->space, entry->address);
-    unsigned of = shard_of(hashed);
-    enum added result = NO_MEMORY;
+static enum added insert(const struct ledger_entry *entry, struct ledger_entry *replaced) {
     if (!have_region() && !make_region()) return NO_MEMORY;
-    spin_lock(&shards[of].lock);
-    *number = *find(hashed, entry->space, entry->address);
-    if (__builtin_expect(*number != 0, 0)) {
-        result = replace(*number, entry, replaced);
-    } else if ((*number = take_node(of))) {
-        *node_at(*number) = *entry;
-        if (entry->space == LEDGER_HANDLE) *references(*number) = (struct references){.holds = 1};
-        link_node(hashed, *number);
-        result = ADDED;
+    uint64_t hashed = hash(entry->address);
+    struct shard *shard = shard_of(hashed);
+    enum added result = ADDED;
+    spin_lock(&shard->lock);
+    uint32_t number = *find(hashed, entry->is.space, entry->address);
+    if (number) {
+        result = replace(node_at(number), entry, replaced);
+    } else if ((number = take_node(shard))) {
+        *node_at(number) = *entry;
+        link_node(hashed, number);
+    } else {
+        result = NO_MEMORY;
     }
-    spin_unlock(&shards[of].lock);
+    spin_unlock(&shard->lock);
     return result;
 }
 
-void ledger_add(struct ledger_entry *entry) {
-    if (!ledger_recording()) return;
-    struct ledger_entry replaced;
-    uint32_t number;
-    entry->owner = owners_current();
-    entry->stack = 0;
-    enum added result = insert(entry, &number, &replaced);
-    if (result == THERE_ALREADY) return;
-    if (result == NO_MEMORY) {
-        give_up();
-        return;
-    }
-    if (result == REPLACED) usage_change(&replaced, -1);
-    usage_change(entry, 1);
-    if (!is_counted(entry)) return;
-    owners_count_allocation(entry->owner, entry->device, entry->size);
-    /* Nobody can free it yet: the program has not got the address. */
-    uint32_t (*source)(uint64_t) = __atomic_load_n(&capture, __ATOMIC_ACQUIRE);
-    if (source) __atomic_store_n(&node_at(number)->stack, source(entry->size), __ATOMIC_RELAXED);
+static inline void usage_went(const struct ledger_entry *entry) {
+    usage_freed(entry->is, entry->size);
 }
 
-bool ledger_remove(enum ledger_space space, uint64_t address, struct ledger_entry *removed) {
-    uint64_t hashed = hash(space, address);
-    unsigned of = shard_of(hashed);
-    if (!have_region()) return false;
-    spin_lock(&shards[of].lock);
+/* False when nothing has changed. */
+static bool put(const struct ledger_entry *entry) {
+    struct ledger_entry replaced;
+    enum added result = insert(entry, &replaced);
+    if (result == NO_MEMORY) give_up();
+    if (result == REPLACED) usage_went(&replaced);
+    if (result == NO_MEMORY || result == THERE_ALREADY) return false;
+    usage_change(entry->is, (int64_t)entry->size);
+    return true;
+}
+
+__attribute__((noinline)) static void add_in_any_case(uint64_t address, uint64_t size,
+                                                      struct ledger_what what) {
+    if (!ledger_recording()) return;
+    uint32_t (*source)(uint64_t) = __atomic_load_n(&capture, __ATOMIC_ACQUIRE);
+    struct ledger_entry entry = {.address = address, .size = size, .is = what};
+    entry.is.owner = (uint16_t)owners_current();
+    if (source && is_counted(what)) entry.stack = source(size);
+    if (put(&entry) && is_counted(what)) owners_count_allocation(entry.is.owner, what.device, size);
+}
+
+__attribute__((noinline)) static void count_in_any_case(uint32_t owner, uint64_t size,
+                                                        struct ledger_what what) {
+    if (is_counted(what)) owners_count_allocation(owner, what.device, size);
+    usage_change(what, (int64_t)size);
+}
+
+static inline bool is_there(uint64_t hashed, enum ledger_space space, uint64_t address) {
+    for (uint32_t number = *bucket_of(hashed); number; number = node_at(number)->next)
+        if (node_at(number)->address == address && node_at(number)->is.space == space) return true;
+    return false;
+}
+
+/* Nearly always it is a node's, at an address that is new, and an entry has been given back: then nothing is called from here,
+ * and nothing has to be saved from a call. */
+void ledger_add(uint64_t address, uint64_t size, struct ledger_what what) {
+    uint64_t hashed = hash(address);
+    struct shard *shard = shard_of(hashed);
+    uint32_t owner = owners_here.node, number;
+    if (owner == OWNER_NOBODY || !__atomic_load_n(&nothing_special, __ATOMIC_ACQUIRE) ||
+        !spin_try(&shard->lock)) {
+        add_in_any_case(address, size, what);
+        return;
+    }
+    if (is_there(hashed, what.space, address) || !(number = shard->free)) {
+        spin_unlock(&shard->lock);
+        add_in_any_case(address, size, what);
+        return;
+    }
+    struct ledger_entry *node = node_at(number);
+    shard->free = node->next;
+    node->address = address;
+    node->size = size;
+    node->is = what;
+    node->is.owner = (uint16_t)owner;
+    node->stack = 0;
+    link_node(hashed, number);
+    spin_unlock(&shard->lock);
+    if ((usage_is_simple_async(what) || usage_is_simple_plain(what)) && owners_count_mine(what.device, size))
+        usage_allocated(what, size);
+    else
+        count_in_any_case(owner, size, what);
+}
+
+/* The shard's lock is held, and is let go of. */
+static inline bool remove_locked(struct shard *shard, uint64_t hashed, enum ledger_space space,
+                                 uint64_t address, struct ledger_entry *removed) {
     uint32_t *link = find(hashed, space, address);
     bool found = *link != 0;
     if (found) {
         uint32_t number = unlink_node(link);
         *removed = *node_at(number);
-        give_node(of, number);
+        give_node(shard, number);
     }
-    spin_unlock(&shards[of].lock);
-    if (found) usage_change(removed, -1);
+    spin_unlock(&shard->lock);
+    if (found) usage_went(removed);
     return found;
 }
 
+__attribute__((noinline)) static bool remove_after_waiting(struct shard *shard, uint64_t hashed,
+                                                           enum ledger_space space, uint64_t address,
+                                                           struct ledger_entry *removed) {
+    spin_wait(&shard->lock);
+    return remove_locked(shard, hashed, space, address, removed);
+}
+
+bool ledger_remove(enum ledger_space space, uint64_t address, struct ledger_entry *removed) {
+    uint64_t hashed = hash(address);
+    struct shard *shard = shard_of(hashed);
+    if (!have_region()) return false;
+    if (!spin_try(&shard->lock)) return remove_after_waiting(shard, hashed, space, address, removed);
+    return remove_locked(shard, hashed, space, address, removed);
+}
+
 void ledger_restore(const struct ledger_entry *removed) {
-    uint32_t number;
-    struct ledger_entry replaced;
-    enum added result = insert(removed, &number, &replaced);
-    if (result == NO_MEMORY) give_up();
-    if (result == REPLACED) usage_change(&replaced, -1);
-    if (result == ADDED || result == REPLACED) usage_change(removed, 1);
+    put(removed);
 }
 
 /* ---- physical memory and its mappings; physical_lock is held in all that is static ---- */
 
 static uint32_t find_number(enum ledger_space space, uint64_t address) {
-    uint64_t hashed = hash(space, address);
     if (!have_region()) return 0;
-    spin_lock(&shards[shard_of(hashed)].lock);
+    uint64_t hashed = hash(address);
+    struct shard *shard = shard_of(hashed);
+    spin_lock(&shard->lock);
     uint32_t number = *find(hashed, space, address);
-    spin_unlock(&shards[shard_of(hashed)].lock);
+    spin_unlock(&shard->lock);
     return number;
 }
 
 static uint64_t hash_of(uint32_t number) {
-    return hash(node_at(number)->space, node_at(number)->address);
+    return hash(node_at(number)->address);
 }
 
 static void take_out(uint32_t number) {
     uint64_t hashed = hash_of(number);
-    unsigned of = shard_of(hashed);
-    spin_lock(&shards[of].lock);
-    uint32_t *link = find(hashed, node_at(number)->space, node_at(number)->address);
+    struct shard *shard = shard_of(hashed);
+    spin_lock(&shard->lock);
+    uint32_t *link = find(hashed, node_at(number)->is.space, node_at(number)->address);
     if (*link == number) unlink_node(link);
-    spin_unlock(&shards[of].lock);
+    spin_unlock(&shard->lock);
 }
 
+/* To any shard; its own is at hand. */
 static void give_back(uint32_t number) {
-    unsigned of = number / SHARD_NODES;
-    spin_lock(&shards[of].lock);
-    give_node(of, number);
-    spin_unlock(&shards[of].lock);
+    struct shard *shard = shard_of(hash_of(number));
+    spin_lock(&shard->lock);
+    give_node(shard, number);
+    spin_unlock(&shard->lock);
 }
 
 static void change_key(uint32_t number, uint64_t key) {
     take_out(number);
     node_at(number)->address = key;
     uint64_t hashed = hash_of(number);
-    spin_lock(&shards[shard_of(hashed)].lock);
+    struct shard *shard = shard_of(hashed);
+    spin_lock(&shard->lock);
     link_node(hashed, number);
-    spin_unlock(&shards[shard_of(hashed)].lock);
+    spin_unlock(&shard->lock);
+}
+
+/* A count that has reached its end stays there, and what it counts with it. */
+static void count_one_more(uint16_t *count) {
+    if (*count < UINT16_MAX) ++*count;
+}
+
+static void count_one_less(uint16_t *count) {
+    if (*count > 0 && *count < UINT16_MAX) --*count;
 }
 
 /* Forgets it when nothing refers to it any more: then true, and *gone is what it was. */
 static bool drop_if_unused(uint32_t number, struct ledger_entry *gone) {
-    if (references(number)->holds || references(number)->mappings) return false;
+    if (node_at(number)->is.holds || node_at(number)->is.mappings) return false;
     take_out(number);
     *gone = *node_at(number);
     give_back(number);
@@ -281,13 +365,14 @@ void ledger_release(uint64_t handle) {
     bool dropped = false;
     spin_lock(&physical_lock);
     uint32_t number = find_number(LEDGER_HANDLE, handle);
-    if (number && --references(number)->holds == 0) {
+    if (number) count_one_less(&node_at(number)->is.holds);
+    if (number && node_at(number)->is.holds == 0) {
         dropped = drop_if_unused(number, &gone);
         /* The handle may be given out again from now on. */
         if (!dropped) change_key(number, number | UINT64_C(1) << 63);
     }
     spin_unlock(&physical_lock);
-    if (dropped) usage_change(&gone, -1);
+    if (dropped) usage_went(&gone);
 }
 
 /* The smallest unit of physical memory that any driver gives out, so a mapping begins nowhere else. */
@@ -299,7 +384,7 @@ static uint32_t physical_at(uint64_t address) {
     for (unsigned i = 0; i < FURTHEST && i * GRANULARITY <= address; i++) {
         uint32_t mapping = find_number(LEDGER_MAPPING, address - i * GRANULARITY);
         if (!mapping) continue;
-        return node_at(mapping)->size > i * GRANULARITY ? node_at(mapping)->owner : 0;
+        return node_at(mapping)->size > i * GRANULARITY ? node_at(mapping)->stack : 0;
     }
     return 0;
 }
@@ -308,7 +393,7 @@ void ledger_retain(uint64_t handle, uint64_t address) {
     spin_lock(&physical_lock);
     uint32_t number = find_number(LEDGER_HANDLE, handle);
     if (!number && (number = physical_at(address))) change_key(number, handle); /* it had let go of it */
-    if (number) references(number)->holds++;
+    if (number) count_one_more(&node_at(number)->is.holds);
     spin_unlock(&physical_lock);
 }
 
@@ -318,15 +403,15 @@ static bool unmap_one(uint64_t address, uint64_t *size) {
     spin_lock(&physical_lock);
     uint32_t mapping = find_number(LEDGER_MAPPING, address);
     if (mapping) {
-        uint32_t physical = node_at(mapping)->owner;
+        uint32_t physical = node_at(mapping)->stack;
         *size = node_at(mapping)->size;
         take_out(mapping);
         give_back(mapping);
-        references(physical)->mappings--;
+        count_one_less(&node_at(physical)->is.mappings);
         dropped = drop_if_unused(physical, &gone);
     }
     spin_unlock(&physical_lock);
-    if (dropped) usage_change(&gone, -1);
+    if (dropped) usage_went(&gone);
     return mapping != 0;
 }
 
@@ -334,15 +419,11 @@ void ledger_map(uint64_t address, uint64_t size, uint64_t handle) {
     if (!ledger_recording()) return;
     uint64_t old_size;
     unmap_one(address, &old_size); /* whose end was not seen */
-    struct ledger_entry entry = {.space = LEDGER_MAPPING, .address = address, .size = size}, replaced;
-    uint32_t mapping;
+    struct ledger_entry entry = {.address = address, .size = size, .is.space = LEDGER_MAPPING}, replaced;
     spin_lock(&physical_lock);
-    uint32_t physical = find_number(LEDGER_HANDLE, handle);
-    enum added result = physical ? insert(&entry, &mapping, &replaced) : THERE_ALREADY;
-    if (result == ADDED) {
-        node_at(mapping)->owner = physical;
-        references(physical)->mappings++;
-    }
+    entry.stack = find_number(LEDGER_HANDLE, handle);
+    enum added result = entry.stack ? insert(&entry, &replaced) : THERE_ALREADY;
+    if (result == ADDED) count_one_more(&node_at(entry.stack)->is.mappings);
     spin_unlock(&physical_lock);
     if (result == NO_MEMORY) give_up();
 }
@@ -364,8 +445,24 @@ bool ledger_unmap(uint64_t address, uint64_t size) {
 /* ---- many ---- */
 
 /* Physical memory and its mappings outlive contexts. */
-static bool is_of_context(const struct ledger_entry *node, const void *context) {
-    return node->space != LEDGER_HANDLE && node->space != LEDGER_MAPPING && node->context == context;
+static bool is_of_context(const struct ledger_entry *node, uint32_t context) {
+    return node->is.space != LEDGER_HANDLE && node->is.space != LEDGER_MAPPING && node->is.context == context;
+}
+
+/* Takes the context's entries out of a bucket, into the list `gone`. */
+static void purge_bucket(uint32_t *bucket, uint32_t context, uint32_t *gone) {
+    for (uint32_t *link = bucket; *link;)
+        if (is_of_context(node_at(*link), context)) {
+            uint32_t number = unlink_node(link);
+            node_at(number)->next = *gone;
+            *gone = number;
+        } else {
+            link = &node_at(*link)->next;
+        }
+}
+
+static uint32_t *buckets_of(unsigned shard) {
+    return &region->buckets[shard * (BUCKETS / SHARDS)];
 }
 
 void ledger_purge_context(const void *context) {
@@ -373,21 +470,14 @@ void ledger_purge_context(const void *context) {
     for (unsigned of = 0; of < SHARDS; of++) {
         uint32_t gone = 0;
         spin_lock(&shards[of].lock);
-        for (unsigned i = 0; i < BUCKETS; i++)
-            for (uint32_t *link = &region->buckets[of][i]; *link;)
-                if (is_of_context(node_at(*link), context)) {
-                    uint32_t number = unlink_node(link);
-                    node_at(number)->next = gone;
-                    gone = number;
-                } else {
-                    link = &node_at(*link)->next;
-                }
+        for (unsigned i = 0; i < BUCKETS / SHARDS; i++)
+            purge_bucket(buckets_of(of) + i, ledger_context(context), &gone);
         spin_unlock(&shards[of].lock);
         for (uint32_t next; gone; gone = next) {
             struct ledger_entry entry = *node_at(gone);
-            next = node_at(gone)->next;
+            next = entry.next;
             give_back(gone);
-            usage_change(&entry, -1);
+            usage_went(&entry);
         }
     }
 }
@@ -396,17 +486,17 @@ void ledger_each(void (*see)(const struct ledger_entry *, void *), void *context
     if (!have_region()) return;
     for (unsigned of = 0; of < SHARDS; of++) {
         spin_lock(&shards[of].lock);
-        for (unsigned i = 0; i < BUCKETS; i++)
-            for (uint32_t number = region->buckets[of][i]; number; number = node_at(number)->next) {
+        for (unsigned i = 0; i < BUCKETS / SHARDS; i++)
+            for (uint32_t number = buckets_of(of)[i]; number; number = node_at(number)->next) {
                 const struct ledger_entry *entry = node_at(number);
-                if (entry->space != LEDGER_MAPPING) see(entry, context);
+                if (entry->is.space != LEDGER_MAPPING) see(entry, context);
             }
         spin_unlock(&shards[of].lock);
     }
 }
 
 static void count(const struct ledger_entry *entry, void *sum) {
-    *(uint64_t *)sum += is_counted(entry);
+    *(uint64_t *)sum += is_counted(entry->is);
 }
 
 uint64_t ledger_count(void) {
@@ -418,5 +508,7 @@ uint64_t ledger_count(void) {
 void ledger_forked(void) {
     memset(shards, 0, sizeof shards);
     region = NULL; /* the parent's copy is left alone: freeing it would take time in every child */
+    nothing_special = false;
+    chunks = 0;
     physical_lock = 0;
 }

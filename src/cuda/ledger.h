@@ -6,7 +6,8 @@
  * when the real free fails.
  *
  * Every function may be called from any thread, at any time, in a CUDA hook: nothing here allocates with malloc, takes the
- * GIL, calls CUDA, logs (but once, when recording ends), or changes errno. Time is O(1) but for those functions that are about all entries. Locks
+ * GIL, calls CUDA, logs (but once, when recording ends), or changes errno. Time is O(1) but for those functions that are about
+ * all entries. Locks
  * are spin locks of one shard, held for a few memory accesses, and nothing is called under them. Without memory, recording
  * ends for good: entries stay, figures say so (ledger_recording), hooks go on forwarding.
  *
@@ -36,23 +37,40 @@ enum ledger_kind {
     LEDGER_ASYNC,      /* from a stream-ordered pool */
     LEDGER_MANAGED,    /* unified memory; counted as if on its device */
     LEDGER_PHYSICAL,   /* VMM */
+    LEDGER_PART,       /* a tensor: part of a segment, counted by c10's own totals */
     LEDGER_PINNED,     /* page-locked host memory, VMM on the host too */
     LEDGER_REGISTERED, /* the program's own host memory, page-locked later */
-    LEDGER_PART,       /* a tensor: part of a segment, counted by c10's own totals */
     LEDGER_KINDS,
 };
 
-/* 40 bytes: what is live is read and written at random, so its size is its cost. */
-struct ledger_entry {
-    uint64_t address;    /* or handle */
-    uint64_t size;       /* bytes */
-    const void *context; /* whose end would free it; NULL when unknown */
-    uint32_t owner;      /* cuda/owners */
-    uint32_t stack;      /* as given by the stack source; 0: none */
-    uint8_t space, kind, device;
-    bool segment;  /* PyTorch's allocator made it to cut tensors from it */
-    uint32_t next; /* the ledger's own */
+/* What is kept of an allocation besides its address and size; in one word, so that it is handed on in one. */
+struct ledger_what {
+    union {
+        uint32_t context; /* ledger_context of the one whose end would free it */
+        struct {
+            uint16_t holds, mappings; /* of physical memory: 1 and 0 at first, then the ledger's own */
+        };
+    };
+    uint16_t owner; /* cuda/owners */
+    uint8_t device; /* or LEDGER_NO_DEVICE */
+    uint8_t space : 3, kind : 3;
+    uint8_t segment : 1; /* PyTorch's allocator made it to cut tensors from it */
+    uint8_t unused : 1;
 };
+
+/* Half a cache line: what is live is read and written at random, so its size is its cost. */
+struct ledger_entry {
+    uint64_t address; /* or handle */
+    uint64_t size;    /* bytes */
+    struct ledger_what is;
+    uint32_t stack; /* as given by the stack source; 0: none */
+    uint32_t next;  /* the ledger's own */
+};
+
+/* What an entry keeps of a context: 32 well-mixed bits of its address; 0 when unknown. A process has a handful of them. */
+static inline uint32_t ledger_context(const void *context) {
+    return (uint32_t)((uintptr_t)context * UINT64_C(0x9e3779b97f4a7c15) >> 32);
+}
 
 /* The place of a device in tables of LEDGER_DEVICES. */
 static inline unsigned ledger_device_index(uint8_t device) {
@@ -69,9 +87,9 @@ bool ledger_recording(void);
  * unknown. NULL (the default): none. */
 void ledger_set_stack_source(uint32_t (*capture)(uint64_t size));
 
-/* Adds an allocation; owner and stack of `entry` are filled in here. Another size at a known address replaces what was
- * there: its free was not seen. */
-void ledger_add(struct ledger_entry *entry);
+/* Adds an allocation of `size` bytes; its owner is filled in here. Another size at a known address replaces what was there:
+ * its free was not seen. */
+void ledger_add(uint64_t address, uint64_t size, struct ledger_what what);
 
 /* Takes an entry out and copies it to *removed; false when there is none. */
 bool ledger_remove(enum ledger_space space, uint64_t address, struct ledger_entry *removed);

@@ -33,13 +33,15 @@ static struct {
 
 static void count(const struct ledger_entry *entry, void *context) {
     (void)context;
-    if (entry->segment || entry->space == LEDGER_HOST) return;
-    uint64_t hash = (entry->size * 31 + entry->owner) * UINT64_C(0x9e3779b97f4a7c15) >> 32;
+    if (entry->is.segment || entry->is.space == LEDGER_HOST) return;
+    uint64_t hash = (entry->size * 31 + entry->is.owner) * UINT64_C(0x9e3779b97f4a7c15) >> 32;
     for (unsigned tried = 0; tried < 16; tried++) {
         struct candidate *place = &table[(hash + tried) % TABLE];
         if (place->count == 0)
-            *place = (struct candidate){.size = entry->size, .owner = entry->owner, .device = entry->device};
-        else if (place->size != entry->size || place->owner != entry->owner || place->device != entry->device)
+            *place =
+                (struct candidate){.size = entry->size, .owner = entry->is.owner, .device = entry->is.device};
+        else if (place->size != entry->size || place->owner != entry->is.owner ||
+                 place->device != entry->is.device)
             continue;
         place->count++;
         if (entry->stack) place->stack = entry->stack;

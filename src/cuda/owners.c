@@ -3,7 +3,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define OWNERS    4096u
+#define OWNERS    4096u /* an entry of the ledger has 16 bits for one */
 #define TEXT_SIZE 64
 
 enum state { FREE, AT_WORK, WAITING, CLOSED };
@@ -16,17 +16,16 @@ struct owner {
     uint32_t only_node;    /* of a workflow: its node at work when there is exactly one */
     bool used;             /* by a live allocation; only during a sweep */
     uint32_t devices;      /* bit n: there are counts for device n */
-    const void *thread;    /* who works for it: the address of that thread's `current` */
     char id[TEXT_SIZE], class_type[TEXT_SIZE];
-    /* Twice: the thread that works for the owner needs no atomic additions. */
-    uint64_t mine[LEDGER_DEVICES][COUNTS], others[LEDGER_DEVICES][COUNTS];
+    struct owners_mine mine;                 /* by the thread that works for it */
+    uint64_t others[LEDGER_DEVICES][COUNTS]; /* by all others, and what has failed */
 };
 
 static struct owner *table; /* OWNERS of them; NULL before the first. [0] is nobody */
 static uint32_t searched_to, first_at_work;
 static uint32_t by_default; /* whom threads that work for nobody work for */
 
-static __thread uint32_t current;
+__thread struct owners_here owners_here;
 
 static struct owner *get(uint32_t owner) {
     struct owner *owners = __atomic_load_n(&table, __ATOMIC_ACQUIRE);
@@ -37,7 +36,7 @@ static struct owner *get(uint32_t owner) {
 
 static void mark(const struct ledger_entry *entry, void *context) {
     (void)context;
-    struct owner *owner = get(entry->owner);
+    struct owner *owner = get(entry->is.owner);
     if (owner) owner->used = true;
 }
 
@@ -133,8 +132,10 @@ void owners_wait(uint32_t which, bool waiting) {
 }
 
 static uint64_t count_of(const struct owner *owner, unsigned device, unsigned what) {
-    return __atomic_load_n(&owner->mine[device][what], __ATOMIC_RELAXED) +
-           __atomic_load_n(&owner->others[device][what], __ATOMIC_RELAXED);
+    uint64_t count = __atomic_load_n(&owner->others[device][what], __ATOMIC_RELAXED);
+    if (what == ALLOCATIONS) count += __atomic_load_n(&owner->mine.on[device].allocations, __ATOMIC_RELAXED);
+    if (what == BYTES) count += __atomic_load_n(&owner->mine.on[device].bytes, __ATOMIC_RELAXED);
+    return count;
 }
 
 static uint32_t devices_of(const struct owner *owner) {
@@ -166,28 +167,27 @@ void owners_close(uint32_t which) {
 }
 
 uint32_t owners_enter(uint32_t which) {
-    uint32_t before = current;
+    uint32_t before = owners_here.owner;
     struct owner *owner = get(which);
-    if (owner) __atomic_store_n(&owner->thread, &current, __ATOMIC_RELAXED);
-    current = which;
+    owners_here = (struct owners_here){.owner = which};
+    if (!owner) return before;
+    __atomic_store_n(&owner->mine.thread, &owners_here, __ATOMIC_RELAXED);
+    owners_here.mine = &owner->mine;
+    if (owner->workflow) owners_here.node = which;
     return before;
 }
 
 /* ---- in hooks ---- */
 
-uint32_t owners_current(void) {
-    uint32_t which = current ? current : __atomic_load_n(&by_default, __ATOMIC_RELAXED);
+uint32_t owners_by_default(void) {
+    uint32_t which = owners_here.owner ? owners_here.owner : __atomic_load_n(&by_default, __ATOMIC_RELAXED);
     const struct owner *owner = get(which);
     uint32_t node = owner ? __atomic_load_n(&owner->only_node, __ATOMIC_RELAXED) : 0;
     return node ? node : which;
 }
 
-static bool works_here(const struct owner *owner) {
-    return __atomic_load_n(&owner->thread, __ATOMIC_RELAXED) == &current;
-}
-
-static void add_mine(uint64_t *count, uint64_t by) {
-    __atomic_store_n(count, __atomic_load_n(count, __ATOMIC_RELAXED) + by, __ATOMIC_RELAXED);
+static void add(uint64_t *count, uint64_t by) {
+    __atomic_fetch_add(count, by, __ATOMIC_RELAXED);
 }
 
 void owners_count_allocation(uint32_t which, uint8_t device, uint64_t bytes) {
@@ -195,13 +195,9 @@ void owners_count_allocation(uint32_t which, uint8_t device, uint64_t bytes) {
     if (!owner) return;
     unsigned index = ledger_device_index(device);
     note_device(owner, index);
-    if (works_here(owner)) {
-        add_mine(&owner->mine[index][ALLOCATIONS], 1);
-        add_mine(&owner->mine[index][BYTES], bytes);
-    } else {
-        __atomic_fetch_add(&owner->others[index][ALLOCATIONS], 1, __ATOMIC_RELAXED);
-        __atomic_fetch_add(&owner->others[index][BYTES], bytes, __ATOMIC_RELAXED);
-    }
+    bool mine = __atomic_load_n(&owner->mine.thread, __ATOMIC_RELAXED) == &owners_here;
+    add(mine ? &owner->mine.on[index].allocations : &owner->others[index][ALLOCATIONS], 1);
+    add(mine ? &owner->mine.on[index].bytes : &owner->others[index][BYTES], bytes);
 }
 
 void owners_count_failure(uint32_t which, uint8_t device) {
@@ -209,7 +205,7 @@ void owners_count_failure(uint32_t which, uint8_t device) {
     if (!owner) return;
     unsigned index = ledger_device_index(device);
     note_device(owner, index);
-    __atomic_fetch_add(&owner->others[index][FAILED], 1, __ATOMIC_RELAXED);
+    add(&owner->others[index][FAILED], 1);
 }
 
 /* ---- reading ---- */
@@ -247,5 +243,6 @@ const char *owners_class_type(uint32_t which) {
 
 void owners_forked(void) {
     table = NULL; /* the parent's copy is left alone: freeing it would take time in every child */
-    first_at_work = by_default = current = OWNER_NOBODY;
+    first_at_work = by_default = OWNER_NOBODY;
+    owners_here = (struct owners_here){.owner = OWNER_NOBODY};
 }

@@ -33,10 +33,43 @@ void owners_close(uint32_t owner);
 /* What this thread does from now on is done for `owner`; returns whom it worked for before, to be set again. */
 uint32_t owners_enter(uint32_t owner);
 
+/* What a thread counts for the node that it works for, without atomic additions. For owners_current and
+ * owners_count_allocation alone. */
+struct owners_mine {
+    const void *thread; /* that works for it: the address of its owners_here */
+    struct {
+        uint64_t allocations, bytes;
+    } on[LEDGER_DEVICES];
+};
+struct owners_here {
+    struct owners_mine *mine; /* of `node` */
+    uint32_t owner;           /* whom this thread works for */
+    uint32_t node;            /* the same when that is a node, else OWNER_NOBODY */
+};
+extern __thread struct owners_here owners_here;
+uint32_t owners_by_default(void);
+
 /* Who owns what this thread allocates: the node that it works for; else the only node at work of the workflow that it works
  * for, or of the only workflow (autograd's threads, say, are the node's as long as that can be told); else that workflow;
  * else nobody. */
-uint32_t owners_current(void);
+static inline uint32_t owners_current(void) {
+    uint32_t node = owners_here.node;
+    return __builtin_expect(node != OWNER_NOBODY, 1) ? node : owners_by_default();
+}
+
+/* What this thread has allocated for owners_here.node, which is one, on a device that has figures of its own; false when it is to
+ * be counted by owners_count_allocation. */
+static inline bool owners_count_mine(uint8_t device, uint64_t bytes) {
+    struct owners_mine *mine = owners_here.mine;
+    if (__atomic_load_n(&mine->thread, __ATOMIC_RELAXED) != &owners_here) return false;
+    uint64_t *allocations = &mine->on[device % LEDGER_DEVICES].allocations,
+             *sum = &mine->on[device % LEDGER_DEVICES].bytes;
+    uint64_t before = __atomic_load_n(allocations, __ATOMIC_RELAXED);
+    if (before == 0) return false; /* the first one on a device is noted */
+    __atomic_store_n(allocations, before + 1, __ATOMIC_RELAXED);
+    __atomic_store_n(sum, __atomic_load_n(sum, __ATOMIC_RELAXED) + bytes, __ATOMIC_RELAXED);
+    return true;
+}
 
 void owners_count_allocation(uint32_t owner, uint8_t device, uint64_t bytes);
 void owners_count_failure(uint32_t owner, uint8_t device);

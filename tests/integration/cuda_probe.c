@@ -30,11 +30,11 @@ __attribute__((visibility("default"))) bool probe_find(enum ledger_space space, 
 
 static void add(const struct ledger_entry *entry, void *context) {
     struct probe *probe = context;
-    if (entry->space == LEDGER_MAPPING) return;
-    probe->bytes[entry->kind] += entry->size;
-    probe->count[entry->kind]++;
-    probe->tensors += entry->space == LEDGER_TENSOR;
-    if (!entry->segment) return;
+    if (entry->is.space == LEDGER_MAPPING) return;
+    probe->bytes[entry->is.kind] += entry->size;
+    probe->count[entry->is.kind]++;
+    probe->tensors += entry->is.space == LEDGER_TENSOR;
+    if (!entry->is.segment) return;
     probe->segments++;
     probe->segment_bytes += entry->size;
 }
@@ -63,7 +63,7 @@ struct wanted {
 
 static void match(const struct ledger_entry *entry, void *context) {
     struct wanted *wanted = context;
-    if (entry->space != wanted->space || entry->address != wanted->address) return;
+    if (entry->is.space != wanted->space || entry->address != wanted->address) return;
     *wanted->found = *entry;
     wanted->seen = true;
 }

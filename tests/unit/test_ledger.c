@@ -20,11 +20,11 @@ static int begin(void **state) {
 
 static struct ledger_entry plain(uint64_t address, uint64_t size) {
     return (struct ledger_entry){
-        .space = LEDGER_POINTER, .kind = LEDGER_PLAIN, .address = address, .size = size};
+        .is = {.space = LEDGER_POINTER, .kind = LEDGER_PLAIN}, .address = address, .size = size};
 }
 
 static void add(struct ledger_entry entry) {
-    ledger_add(&entry);
+    ledger_add(entry.address, entry.size, entry.is);
 }
 
 static uint64_t allocated(void) {
@@ -69,7 +69,8 @@ static void test_spaces_are_apart(void **state) {
     (void)state;
     struct ledger_entry removed;
     add(plain(0x1000, 512));
-    add((struct ledger_entry){.space = LEDGER_HOST, .kind = LEDGER_PINNED, .address = 0x1000, .size = 100});
+    add((struct ledger_entry){
+        .is = {.space = LEDGER_HOST, .kind = LEDGER_PINNED}, .address = 0x1000, .size = 100});
     assert_int_equal(allocated(), 512);
     assert_int_equal(usage_pinned(), 100);
     assert_int_equal(ledger_count(), 1);
@@ -88,12 +89,12 @@ static void test_a_failed_free_is_undone(void **state) {
     assert_int_equal(allocated(), 512);
     assert_int_equal(owners_counts(owner).allocations, 1);
     assert_true(ledger_remove(LEDGER_POINTER, 0x1000, &removed));
-    assert_int_equal(removed.owner, owner);
+    assert_int_equal(removed.is.owner, owner);
 }
 
 static struct ledger_entry physical(uint64_t handle, uint64_t size) {
     return (struct ledger_entry){
-        .space = LEDGER_HANDLE, .kind = LEDGER_PHYSICAL, .address = handle, .size = size};
+        .is = {.space = LEDGER_HANDLE, .kind = LEDGER_PHYSICAL, .holds = 1}, .address = handle, .size = size};
 }
 
 #define PAGE (UINT64_C(2) << 20)
@@ -171,9 +172,9 @@ static void test_a_contexts_end(void **state) {
     (void)state;
     int contexts[2];
     struct ledger_entry entry = plain(0x1000, 1);
-    entry.context = &contexts[0];
+    entry.is.context = ledger_context(&contexts[0]);
     add(entry);
-    entry.address = 0x2000, entry.size = 10, entry.context = &contexts[1];
+    entry.address = 0x2000, entry.size = 10, entry.is.context = ledger_context(&contexts[1]);
     add(entry);
     add(plain(0x3000, 100));
     add(physical(5, PAGE));
@@ -186,11 +187,12 @@ static void test_a_contexts_end(void **state) {
 static void test_segments_are_not_counted_twice(void **state) {
     (void)state;
     struct ledger_entry segment = plain(0x1000, 2 << 20);
-    segment.segment = true;
+    segment.is.segment = true;
     add(segment);
     assert_int_equal(allocated(), 0);
     assert_int_equal(usage_now().live, 2 << 20);
-    add((struct ledger_entry){.space = LEDGER_TENSOR, .kind = LEDGER_PART, .address = 0x1000, .size = 512});
+    add((struct ledger_entry){
+        .is = {.space = LEDGER_TENSOR, .kind = LEDGER_PART}, .address = 0x1000, .size = 512});
     usage_c10(0, 512);
     struct usage now = usage_now();
     assert_int_equal(now.allocated, 512);

@@ -17,7 +17,7 @@ static int begin(void **state) {
 }
 
 static void add(uint64_t address, uint64_t size) {
-    ledger_add(&(struct ledger_entry){.address = address, .size = size});
+    ledger_add(address, size, (struct ledger_what){.space = LEDGER_POINTER});
 }
 
 static void test_the_picture_is_that_of_the_moment(void **state) {

@@ -88,7 +88,7 @@ static void test_places_are_used_again_but_not_those_of_live_allocations(void **
     uint32_t workflow = owners_open(OWNER_NOBODY, "prompt", ""),
              keeper = owners_open(workflow, "keeps", "Loader");
     owners_enter(keeper);
-    ledger_add(&(struct ledger_entry){.address = 0x1000, .size = 1});
+    ledger_add(0x1000, 1, (struct ledger_what){.space = LEDGER_POINTER});
     owners_enter(OWNER_NOBODY);
     owners_close(keeper);
     for (int i = 0; i < 20000; i++) {

@@ -10,7 +10,8 @@ static int begin(void **state) {
 }
 
 static void change(uint8_t device, uint64_t size, int sign) {
-    usage_change(&(struct ledger_entry){.kind = LEDGER_ASYNC, .device = device, .size = size}, sign);
+    struct ledger_what what = {.kind = LEDGER_ASYNC, .device = device};
+    usage_change(what, sign * (int64_t)size);
 }
 
 static void test_a_window_knows_its_peak(void **state) {
@@ -106,13 +107,16 @@ static void test_a_device_beyond_the_table(void **state) {
 
 static void test_kinds(void **state) {
     (void)state;
-    const struct ledger_entry kinds[] = {
-        {.kind = LEDGER_PLAIN, .size = 1},       {.kind = LEDGER_ASYNC, .size = 10},
-        {.kind = LEDGER_MANAGED, .size = 100},   {.kind = LEDGER_PHYSICAL, .size = 1000},
-        {.kind = LEDGER_PINNED, .size = 10000},  {.kind = LEDGER_REGISTERED, .size = 20000},
-        {.kind = LEDGER_PART, .size = 1u << 20}, {.kind = LEDGER_PHYSICAL, .size = 5000, .segment = true}};
+    const struct ledger_entry kinds[] = {{.is.kind = LEDGER_PLAIN, .size = 1},
+                                         {.is.kind = LEDGER_ASYNC, .size = 10},
+                                         {.is.kind = LEDGER_MANAGED, .size = 100},
+                                         {.is.kind = LEDGER_PHYSICAL, .size = 1000},
+                                         {.is.kind = LEDGER_PINNED, .size = 10000},
+                                         {.is.kind = LEDGER_REGISTERED, .size = 20000},
+                                         {.is.kind = LEDGER_PART, .size = 1u << 20},
+                                         {.is = {.kind = LEDGER_PHYSICAL, .segment = true}, .size = 5000}};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        usage_change(&kinds[i], 1);
+        usage_change(kinds[i].is, (int64_t)kinds[i].size);
     usage_c10(0, 3000);
     struct usage now = usage_now();
     assert_int_equal(now.live, 1111 + 5000);
@@ -123,7 +127,7 @@ static void test_kinds(void **state) {
     assert_int_equal(usage_pinned(), 30000);
     usage_c10(0, 0);
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        usage_change(&kinds[i], -1);
+        usage_freed(kinds[i].is, kinds[i].size);
     now = usage_now();
     assert_int_equal(now.live | now.allocated | now.mapped | now.torch_allocated | now.torch_reserved, 0);
     assert_int_equal(usage_pinned(), 0);
@@ -168,6 +172,65 @@ static void test_threads(void **state) {
     assert_int_equal(usage_now().allocated, 0);
 }
 
+/* What all threads together must have had, one change at a time. */
+enum { WALKERS = 24, STEPS = 2000, DEVICES = 2 };
+static struct {
+    pthread_mutex_t lock;
+    unsigned devices; /* how many are walked on */
+    int64_t sum[DEVICES], peak[DEVICES], sum_of_all, peak_of_all;
+} expected = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void raise_peak(int64_t *peak, int64_t value) {
+    if (value > *peak) *peak = value;
+}
+
+static void *walk(void *argument) {
+    unsigned random = (unsigned)(uintptr_t)argument + 1;
+    for (int step = 0; step < STEPS; step++) {
+        random = random * 1664525u + 1013904223u;
+        unsigned device = random / 7 % expected.devices;
+        uint64_t size = random / 64 % 1000 + 1;
+        pthread_mutex_lock(&expected.lock);
+        int sign = random >> 31 || expected.sum[device] < (int64_t)size ? 1 : -1;
+        change((uint8_t)device, size, sign);
+        expected.sum[device] += sign * (int64_t)size;
+        expected.sum_of_all += sign * (int64_t)size;
+        raise_peak(&expected.peak[device], expected.sum[device]);
+        raise_peak(&expected.peak_of_all, expected.sum_of_all);
+        pthread_mutex_unlock(&expected.lock);
+    }
+    return NULL;
+}
+
+static void start_anew(unsigned devices) {
+    usage_forked();
+    expected.devices = devices;
+    memset(expected.sum, 0, sizeof expected.sum);
+    memset(expected.peak, 0, sizeof expected.peak);
+    expected.sum_of_all = expected.peak_of_all = 0;
+}
+
+/* Threads take from each other's shares, and some have one in common: peaks and sums are exact all the same. */
+static void test_peaks_of_threads_are_exact(void **state) {
+    (void)state;
+    for (unsigned devices = 1; devices <= DEVICES; devices++) {
+        pthread_t threads[WALKERS];
+        struct usage_window window = {0};
+        start_anew(devices);
+        usage_open(&window);
+        for (uintptr_t i = 0; i < WALKERS; i++)
+            assert_int_equal(pthread_create(&threads[i], NULL, walk, (void *)i), 0);
+        for (unsigned i = 0; i < WALKERS; i++)
+            pthread_join(threads[i], NULL);
+        for (unsigned device = 0; device < devices; device++)
+            assert_int_equal(usage_now_on((uint8_t)device).allocated, expected.sum[device]);
+        usage_close(&window);
+        assert_int_equal(window.peak, expected.peak_of_all);
+        for (unsigned device = 0; device < devices; device++)
+            assert_int_equal(window.peak_on[device], expected.peak[device]);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_a_window_knows_its_peak, begin),
@@ -179,6 +242,7 @@ int main(void) {
         cmocka_unit_test_setup(test_kinds, begin),
         cmocka_unit_test_setup(test_c10_totals_make_peaks, begin),
         cmocka_unit_test_setup(test_threads, begin),
+        cmocka_unit_test_setup(test_peaks_of_threads_are_exact, begin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

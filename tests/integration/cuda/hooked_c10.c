@@ -49,8 +49,8 @@ static void tensors(bool is_recorded) {
     MUST(last[3] == 2 * MIB && last[4] == C10_CUDA * 256 + 1);
     if (!is_recorded) return;
     MUST(probe_find(LEDGER_TENSOR, (uint64_t)(size_t)tensor, &entry) && entry.size == 512 &&
-         entry.device == 1);
-    MUST(entry.kind == LEDGER_PART && probe_read().tensors == 1);
+         entry.is.device == 1);
+    MUST(entry.is.kind == LEDGER_PART && probe_read().tensors == 1);
     report(tensor, -512, 0, 2 * MIB, C10_CUDA, 1);
     MUST(probe_read().tensors == 0 && *calls == 2);
     report(tensor, 512, 512, 0, 0, -1); /* the CPU's, when that is profiled */

@@ -237,13 +237,15 @@ static void several_contexts(void) {
     uint64_t asked = fake_gpu_calls("cuCtxGetCurrent");
     MUST_GIVE(0, cuMemAlloc_v2(&p, MIB));
     MUST(fake_gpu_calls("cuCtxGetCurrent") == asked);
-    MUST(probe_find(LEDGER_POINTER, p, &entry) && entry.context == primary && entry.device == 0);
+    MUST(probe_find(LEDGER_POINTER, p, &entry) && entry.is.context == ledger_context(primary) &&
+         entry.is.device == 0);
     MUST_GIVE(0, cuMemFree_v2(p));
     MUST_GIVE(0, cuCtxCreate_v2(&others[0], 0, 0));
     MUST_GIVE(0, cuCtxCreate_v3(&others[1], NULL, 0, 0, 0));
     MUST_GIVE(0, cuCtxCreate_v4(&others[2], NULL, 0, 0));
     MUST_GIVE(0, cuMemAlloc_v2(&p, MIB));
-    MUST(probe_find(LEDGER_POINTER, p, &entry) && entry.context == others[2] && entry.device == 0);
+    MUST(probe_find(LEDGER_POINTER, p, &entry) && entry.is.context == ledger_context(others[2]) &&
+         entry.is.device == 0);
     for (int i = 2; i >= 0; i--)
         MUST_GIVE(0, cuCtxDestroy_v2(others[i]));
     MUST(!probe_find(LEDGER_POINTER, p, &entry));

@@ -28,7 +28,7 @@ int main(void) {
     MUST(is_ours(found));
     *(void **)&allocate = found;
     MUST_GIVE(0, allocate(&address, 1000));
-    MUST(probe_find(LEDGER_POINTER, address, &entry) && entry.size == 1000 && entry.device == 2);
+    MUST(probe_find(LEDGER_POINTER, address, &entry) && entry.size == 1000 && entry.is.device == 2);
     found = NULL;
     MUST_GIVE(1, get("cuMemAlloc", &found, 12000, 2, NULL));
     MUST(!is_ours(found)); /* of a failed call nothing is touched */

@@ -68,7 +68,7 @@ int main(void) {
     PAIR(LEDGER_PLAIN, 8 * 64 * 32 * 4, hipArray3DCreate(&p, &deep), hipArrayDestroy(p));
 
     MUST_GIVE(0, hipMalloc(&p, 1000));
-    MUST(probe_find(LEDGER_POINTER, (uint64_t)(size_t)p, &entry) && entry.device == 3);
+    MUST(probe_find(LEDGER_POINTER, (uint64_t)(size_t)p, &entry) && entry.is.device == 3);
     MUST_GIVE(0, hipMallocAsync(&held, 1000, NULL));
     MUST_GIVE(0, hipDeviceReset());
     MUST(probe_read().count[LEDGER_PLAIN] == 0);

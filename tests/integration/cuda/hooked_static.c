@@ -11,8 +11,8 @@ int main(void) {
     struct probe probe = probe_read();
     MUST(probe.bytes[LEDGER_PLAIN] == 1000 && probe.bytes[LEDGER_ASYNC] == 1 << 20 && probe.allocations == 2);
     struct ledger_entry entry;
-    MUST(probe_find(LEDGER_POINTER, (uint64_t)(size_t)p, &entry) && entry.device == 0 && entry.context &&
-         !entry.segment);
+    MUST(probe_find(LEDGER_POINTER, (uint64_t)(size_t)p, &entry) && entry.is.device == 0 &&
+         entry.is.context && !entry.is.segment);
     MUST_GIVE(0, cudaFree(p));
     MUST_GIVE(0, cudaFreeAsync(q, NULL));
     MUST_GIVE(cudaErrorMemoryAllocation, cudaMalloc(&p, 1ull << 50));
