@@ -17,19 +17,23 @@ struct owner {
     bool used;             /* by a live allocation; only during a sweep */
     uint32_t devices;      /* bit n: there are counts for device n */
     char id[TEXT_SIZE], class_type[TEXT_SIZE];
-    struct owners_mine mine;                 /* by the thread that works for it */
-    uint64_t others[LEDGER_DEVICES][COUNTS]; /* by all others, and what has failed */
+    uint64_t others[LEDGER_DEVICES][COUNTS]; /* all but owners_mine */
 };
 
 static struct owner *table; /* OWNERS of them; NULL before the first. [0] is nobody */
 static uint32_t searched_to, first_at_work;
 static uint32_t by_default; /* whom threads that work for nobody work for */
 
+struct owners_mine *owners_mine; /* as many; set before `table` */
 __thread struct owners_here owners_here;
 
 static struct owner *get(uint32_t owner) {
     struct owner *owners = __atomic_load_n(&table, __ATOMIC_ACQUIRE);
     return owners && owner != OWNER_NOBODY && owner < OWNERS ? &owners[owner] : NULL;
+}
+
+static struct owners_mine *mine_of(const struct owner *owner) {
+    return &owners_mine[owner - table];
 }
 
 /* ---- a free one (the GIL) ---- */
@@ -59,10 +63,11 @@ static uint32_t find_free(void) {
 
 static bool have_table(void) {
     if (table) return true;
-    void *memory =
-        mmap(NULL, OWNERS * sizeof *table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t size = OWNERS * (sizeof *table + sizeof *owners_mine);
+    struct owner *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) return false;
     searched_to = 1;
+    owners_mine = (struct owners_mine *)(memory + OWNERS);
     __atomic_store_n(&table, memory, __ATOMIC_RELEASE);
     return true;
 }
@@ -118,6 +123,7 @@ uint32_t owners_open(uint32_t workflow, const char *id, const char *class_type) 
     if (found == OWNERS) return OWNER_NOBODY;
     struct owner *owner = &table[found];
     memset(owner, 0, sizeof *owner);
+    memset(&owners_mine[found], 0, sizeof *owners_mine);
     owner->workflow = workflow;
     copy_cut(owner->id, id);
     copy_cut(owner->class_type, class_type);
@@ -133,8 +139,9 @@ void owners_wait(uint32_t which, bool waiting) {
 
 static uint64_t count_of(const struct owner *owner, unsigned device, unsigned what) {
     uint64_t count = __atomic_load_n(&owner->others[device][what], __ATOMIC_RELAXED);
-    if (what == ALLOCATIONS) count += __atomic_load_n(&owner->mine.on[device].allocations, __ATOMIC_RELAXED);
-    if (what == BYTES) count += __atomic_load_n(&owner->mine.on[device].bytes, __ATOMIC_RELAXED);
+    if (what == ALLOCATIONS)
+        count += __atomic_load_n(&mine_of(owner)->on[device].allocations, __ATOMIC_RELAXED);
+    if (what == BYTES) count += __atomic_load_n(&mine_of(owner)->on[device].bytes, __ATOMIC_RELAXED);
     return count;
 }
 
@@ -169,11 +176,10 @@ void owners_close(uint32_t which) {
 uint32_t owners_enter(uint32_t which) {
     uint32_t before = owners_here.owner;
     struct owner *owner = get(which);
-    owners_here = (struct owners_here){.owner = which};
+    owners_here = (struct owners_here){.owner = (uint16_t)which};
     if (!owner) return before;
-    __atomic_store_n(&owner->mine.thread, &owners_here, __ATOMIC_RELAXED);
-    owners_here.mine = &owner->mine;
-    if (owner->workflow) owners_here.node = which;
+    __atomic_store_n(&mine_of(owner)->thread, &owners_here, __ATOMIC_RELAXED);
+    if (owner->workflow) owners_here.node = (uint16_t)which;
     return before;
 }
 
@@ -195,9 +201,9 @@ void owners_count_allocation(uint32_t which, uint8_t device, uint64_t bytes) {
     if (!owner) return;
     unsigned index = ledger_device_index(device);
     note_device(owner, index);
-    bool mine = __atomic_load_n(&owner->mine.thread, __ATOMIC_RELAXED) == &owners_here;
-    add(mine ? &owner->mine.on[index].allocations : &owner->others[index][ALLOCATIONS], 1);
-    add(mine ? &owner->mine.on[index].bytes : &owner->others[index][BYTES], bytes);
+    bool mine = __atomic_load_n(&mine_of(owner)->thread, __ATOMIC_RELAXED) == &owners_here;
+    add(mine ? &mine_of(owner)->on[index].allocations : &owner->others[index][ALLOCATIONS], 1);
+    add(mine ? &mine_of(owner)->on[index].bytes : &owner->others[index][BYTES], bytes);
 }
 
 void owners_count_failure(uint32_t which, uint8_t device) {

@@ -42,10 +42,10 @@ struct owners_mine {
     } on[LEDGER_DEVICES];
 };
 struct owners_here {
-    struct owners_mine *mine; /* of `node` */
-    uint32_t owner;           /* whom this thread works for */
-    uint32_t node;            /* the same when that is a node, else OWNER_NOBODY */
+    uint16_t owner; /* whom this thread works for */
+    uint16_t node;  /* the same when that is a node, else OWNER_NOBODY */
 };
+extern struct owners_mine *owners_mine __attribute__((visibility("hidden"))); /* by owner */
 extern __thread struct owners_here owners_here;
 uint32_t owners_by_default(void);
 
@@ -60,7 +60,7 @@ static inline uint32_t owners_current(void) {
 /* What this thread has allocated for owners_here.node, which is one, on a device that has figures of its own; false when it is to
  * be counted by owners_count_allocation. */
 static inline bool owners_count_mine(uint8_t device, uint64_t bytes) {
-    struct owners_mine *mine = owners_here.mine;
+    struct owners_mine *mine = &owners_mine[owners_here.node];
     if (__atomic_load_n(&mine->thread, __ATOMIC_RELAXED) != &owners_here) return false;
     uint64_t *allocations = &mine->on[device % LEDGER_DEVICES].allocations,
              *sum = &mine->on[device % LEDGER_DEVICES].bytes;
