@@ -4,10 +4,10 @@ Prints what PyTorch has allocated after each. The working directory is the stand
 import gc
 
 import torch
-from stand_in_program import application, main, node, nodes, result
+from stand_in_program import application, node, nodes, result
 
 MIB = 1 << 20
-executor = main.create_executor(application.http.PromptServer())
+executor = application.new_executor()
 
 
 def tensor(size):
@@ -48,7 +48,7 @@ nodes.NODE_CLASS_MAPPINGS.update({class_.__name__: class_ for class_ in (Keep, U
 
 def workflow(job, **prompt):
     graph = {name[1:]: node(kind, **inputs) for name, (kind, inputs) in prompt.items()}
-    main.run(executor, application._item(main.GENERATION, 0, graph, f"prompt-{job}", {"job_id": job}))
+    application.run_with(executor, graph, f"prompt-{job}", {"job_id": job})
     stats = torch.cuda.memory_stats()
     result({"job": job, "allocated": stats["allocated_bytes.all.current"]})
 

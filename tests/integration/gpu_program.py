@@ -104,7 +104,7 @@ nodes.NODE_CLASS_MAPPINGS.update(
     {class_.__name__: class_ for class_ in (Keep, Use, Exhaust, Recover, OnThread, AsyncUse)}
 )
 
-_executor = main.create_executor(application.http.PromptServer())  # one: it keeps outputs, as ComfyUI does
+_executor = application.new_executor()  # one: it keeps outputs, as ComfyUI does
 
 
 def workflow(job, **prompt):
@@ -115,9 +115,8 @@ def workflow(job, **prompt):
         )
         for name, (kind, inputs) in prompt.items()
     }
-    item = application._item(main.GENERATION, 0, graph, f"prompt-{job}", {"job_id": job})
     try:
-        main.run(_executor, item)
+        application.run_with(_executor, graph, f"prompt-{job}", {"job_id": job})
     except torch.cuda.OutOfMemoryError:
         pass  # up to R2 errors leave the executor
     result(

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 
-from stand_in_program import application, main, nodes, shown
+from stand_in_program import application, nodes, shown
 
 DIARY, WHAT, *REST = (*sys.argv[1:], "")
 SUCCESSORS = {"exec": "once", "again": "again"}
@@ -37,8 +37,7 @@ def run(what):
     name = "prompt-%d-%d" % (os.getpid(), time.monotonic_ns())
     prompt = shown("Act", value=["1", 0], seconds=what)
     note("begin", name)
-    item = application._item(main.GENERATION, 0, prompt, name, {"job_id": name})
-    main.run(main.create_executor(application.http.PromptServer()), item)
+    application.run_here(prompt, name, {"job_id": name})
     note("end", name)
 
 

@@ -66,13 +66,12 @@ def workflows():
 
 def run(count):
     """Runs that many workflows, each kind in turn: new executors, and one that has everything cached."""
-    keeps = main.create_executor(application.http.PromptServer())
+    keeps = application.new_executor()
     prompts = workflows()
     for n in range(count):
         prompt = prompts[n % len(prompts)]
-        item = application._item(main.GENERATION, n, prompt, "prompt-%d" % n, {"job_id": str(n)})
-        executor = keeps if n % 3 == 0 else main.create_executor(application.http.PromptServer())
+        executor = keeps if n % 3 == 0 else application.new_executor()
         try:
-            main.run(executor, item)
+            application.run_with(executor, prompt, "prompt-%d" % n, {"job_id": str(n)})
         except (Exception, nodes.comfy.model_management.InterruptProcessingException):
             pass  # up to R2 errors leave the executor

@@ -61,11 +61,11 @@ gc.collect()
 gc.disable()
 prompt, extra = {"1": node("Make"), "2": node("Use", value=["1", 0]), "3": node("Show", value=["2", 0])}, Extra()
 server = application.http.PromptServer()
-executor = main.create_executor(server)
+executor = main.GENERATION.create_executor(server)
 alive.update(executor=weakref.ref(executor), server=weakref.ref(server), extra=weakref.ref(extra))
 item = application._item(main.GENERATION, 0, prompt, "prompt", extra)
 try:
-    main.run(executor, item)
+    main.GENERATION.run(executor, item)
 except ValueError:
     pass
 still = [{name: reference() is not None for name, reference in alive.items()}]

@@ -3,31 +3,24 @@
 import asyncio
 import logging
 import sys
-import time
-import traceback
-from enum import Enum
 
 import comfy.model_management
+import failures
+import messages
 import nodes
 import torch
+from comfy_execution import expansion
 from comfy_execution import inputs as node_inputs
 from comfy_execution.caching import CacheSet
-from comfy_execution.graph import DynamicPrompt, ExecutionBlocker, ExecutionList, is_link
+from comfy_execution.graph import DynamicPrompt, ExecutionList
 from comfy_execution.graph_utils import GraphBuilder
-from comfy_execution.results import format_inputs, full_type_name, resolve_subgraph, split_returns
-from comfy_execution.tasks import call_node, finished, is_pending
+from comfy_execution.results import ExecutionResult, history_result, split_returns, ui_entry
+from comfy_execution.tasks import call_node, call_when_finished, finished, is_pending
 from prompt_queue import PromptQueue  # noqa: F401
 
 
-class ExecutionResult(Enum):
-    SUCCESS = 0
-    FAILURE = 1
-    PENDING = 2
-
-
 def get_input_data(inputs, class_def, unique_id, outputs=None, dynprompt=None, extra_data={}):
-    output_of = outputs.get if outputs is not None else lambda node_id: None
-    return node_inputs.input_data(inputs, class_def, unique_id, output_of) + ({},)
+    return node_inputs.input_data(inputs, class_def, unique_id, outputs.get) + ({},)
 
 
 map_node_over_list = None  # Don't hook this please
@@ -100,15 +93,8 @@ async def execute(
     class_type = dynprompt.get_node(unique_id)["class_type"]
     class_def = nodes.NODE_CLASS_MAPPINGS[class_type]
     if caches.outputs.get(unique_id) is not None:
-        if server.client_id is not None:
-            cached_ui = (caches.ui.get(unique_id) or {}).get("output")
-            message = {
-                "node": unique_id,
-                "display_node": display_node_id,
-                "output": cached_ui,
-                "prompt_id": prompt_id,
-            }
-            server.send_sync("executed", message, server.client_id)
+        cached_ui = (caches.ui.get(unique_id) or {}).get("output")
+        messages.executed(server, unique_id, cached_ui, display_node=display_node_id, prompt_id=prompt_id)
         return (ExecutionResult.SUCCESS, None, None)
 
     input_data_all = None
@@ -118,23 +104,19 @@ async def execute(
             output_data, output_ui, has_subgraph = split_returns(results, class_def)
         elif unique_id in pending_subgraph_results:
             cached_results = pending_subgraph_results[unique_id]
-            output_data = resolve_subgraph(cached_results, caches.outputs.get)
+            output_data = expansion.resolve(cached_results, caches.outputs.get)
             output_ui, has_subgraph = [], False
         else:
             input_data_all, missing_keys, hidden_inputs = get_input_data(
                 inputs, class_def, unique_id, caches.outputs, dynprompt, extra_data
             )
-            if server.client_id is not None:
-                server.last_node_id = display_node_id
-                message = {"node": unique_id, "display_node": display_node_id, "prompt_id": prompt_id}
-                server.send_sync("executing", message, server.client_id)
+            messages.executing(server, unique_id, display_node=display_node_id, prompt_id=prompt_id)
             obj = caches.objects.get(unique_id)
             if obj is None:
                 obj = class_def()
                 caches.objects.set(unique_id, obj)
 
-            lazy_status_present = hasattr(obj, "check_lazy_status")
-            if lazy_status_present:
+            if hasattr(obj, "check_lazy_status"):
                 required_inputs = finished(
                     await _async_map_node_over_list(
                         prompt_id,
@@ -146,31 +128,15 @@ async def execute(
                         hidden_inputs=hidden_inputs,
                     )
                 )
-                required_inputs = {
-                    name for names in required_inputs if isinstance(names, list) for name in names
-                }
+                required_inputs = node_inputs.asked_for(required_inputs)
                 required_inputs = [x for x in required_inputs if x not in input_data_all or x in missing_keys]
+                for i in required_inputs:
+                    execution_list.make_input_strong_link(unique_id, i)
                 if required_inputs:
-                    for i in required_inputs:
-                        execution_list.make_input_strong_link(unique_id, i)
                     return (ExecutionResult.PENDING, None, None)
 
             def execution_block_cb(block):
-                if block.message is None:
-                    return block
-                message = {
-                    "prompt_id": prompt_id,
-                    "node_id": unique_id,
-                    "node_type": class_type,
-                    "executed": list(executed),
-                    "exception_message": "Execution Blocked: " + block.message,
-                    "exception_type": "ExecutionBlocked",
-                    "traceback": [],
-                    "current_inputs": [],
-                    "current_outputs": [],
-                }
-                server.send_sync("execution_error", message, server.client_id)
-                return ExecutionBlocker(None)
+                return messages.blocked(block, server, prompt_id, unique_id, class_type, executed)
 
             def pre_execute_cb(call_index):
                 GraphBuilder.set_default_prefix(unique_id, call_index, 0)
@@ -186,52 +152,19 @@ async def execute(
             )
             if has_pending_tasks:
                 pending_async_nodes[unique_id] = output_data
-                unblock = execution_list.add_external_block(unique_id)
-
-                async def await_completion():
-                    await asyncio.gather(*filter(is_pending, output_data), return_exceptions=True)
-                    unblock()
-
-                asyncio.create_task(await_completion())
+                call_when_finished(output_data, execution_list.add_external_block(unique_id))
                 return (ExecutionResult.PENDING, None, None)
 
         if output_ui:
-            ui_entry = {
-                "meta": {
-                    "node_id": unique_id,
-                    "display_node": display_node_id,
-                    "parent_node": parent_node_id,
-                    "real_node_id": real_node_id,
-                },
-                "output": output_ui,
-            }
-            caches.ui.set(unique_id, ui_entry)
-            if server.client_id is not None:
-                message = {
-                    "node": unique_id,
-                    "display_node": display_node_id,
-                    "output": output_ui,
-                    "prompt_id": prompt_id,
-                }
-                server.send_sync("executed", message, server.client_id)
+            entry = ui_entry(unique_id, display_node_id, parent_node_id, real_node_id, output_ui)
+            caches.ui.set(unique_id, entry)
+            messages.executed(server, unique_id, output_ui, display_node=display_node_id, prompt_id=prompt_id)
         if has_subgraph:
-            cached_outputs, new_output_ids, new_output_links = [], [], []
-            for i in range(len(output_data)):
-                new_graph, node_outputs = output_data[i]
-                cached_outputs.append((new_graph is not None, node_outputs))
-                for node_id, node_info in (new_graph or {}).items():
-                    display_id = node_info.get("override_display_id", unique_id)
-                    dynprompt.add_ephemeral_node(node_id, node_info, unique_id, display_id)
-                    class_type = node_info["class_type"]  # from here on the child's, as upstream
-                    class_def = nodes.NODE_CLASS_MAPPINGS[class_type]
-                    if getattr(class_def, "OUTPUT_NODE", False):
-                        new_output_ids.append(node_id)
-                new_output_links += [link for link in node_outputs if new_graph is not None and is_link(link)]
-            for node_id in new_output_ids:
-                execution_list.add_node(node_id)
-            for link in new_output_links:
-                execution_list.add_strong_link(link[0], link[1], unique_id)
-            pending_subgraph_results[unique_id] = cached_outputs
+            pending_subgraph_results[unique_id] = expansion.start(
+                dynprompt, execution_list, unique_id, output_data
+            )
+            for _, node_info in expansion.new_nodes(output_data):
+                class_type = node_info["class_type"]  # from here on the child's, as upstream
             return (ExecutionResult.PENDING, None, None)
         caches.outputs.set(unique_id, output_data)
     except comfy.model_management.InterruptProcessingException as iex:
@@ -239,29 +172,14 @@ async def execute(
         return (ExecutionResult.FAILURE, {"node_id": real_node_id}, iex)
     except Exception as ex:
         typ, _, tb = sys.exc_info()
-        exception_type = full_type_name(typ)
-        input_data_formatted = format_inputs(input_data_all)
-        logging.error("!!! Exception during processing !!! %s", ex)
-        logging.error(traceback.format_exc())
-        tips = ""
-        if isinstance(ex, comfy.model_management.OOM_EXCEPTION):
-            tips = "This error means you ran out of memory on your GPU."
-            logging.error("Got an OOM, unloading all loaded models.")
-            comfy.model_management.unload_all_models()
-        error_details = {
-            "node_id": real_node_id,
-            "exception_message": "%s\n%s" % (ex, tips),
-            "exception_type": exception_type,
-            "traceback": traceback.format_tb(tb),
-            "current_inputs": input_data_formatted,
-        }
+        error_details = failures.logged(real_node_id, ex, typ, tb, input_data_all)
         return (ExecutionResult.FAILURE, error_details, ex)
 
     executed.add(unique_id)
     return (ExecutionResult.SUCCESS, None, None)
 
 
-class PromptExecutor:
+class PromptExecutor(messages.StatusMessages):
     def __init__(self, server, cache_type=False, cache_size=None):
         self.cache_size = cache_size
         self.cache_type = cache_type
@@ -273,34 +191,11 @@ class PromptExecutor:
         self.status_messages = []
         self.success = True
 
-    def add_message(self, event, data: dict, broadcast: bool):
-        data = dict(data, timestamp=int(time.time() * 1000))
-        self.status_messages.append((event, data))
-        if self.server.client_id is not None or broadcast:
-            self.server.send_sync(event, data, self.server.client_id)
-
-    def handle_execution_error(self, prompt_id, prompt, current_outputs, executed, error, ex):
-        node_id = error["node_id"]
-        message = {
-            "prompt_id": prompt_id,
-            "node_id": node_id,
-            "node_type": prompt[node_id]["class_type"],
-            "executed": list(executed),
-        }
-        if isinstance(ex, comfy.model_management.InterruptProcessingException):
-            self.add_message("execution_interrupted", message, broadcast=True)
-        else:
-            message.update(error, current_outputs=list(current_outputs))
-            self.add_message("execution_error", message, broadcast=False)
-
     def execute(self, prompt, prompt_id, extra_data={}, execute_outputs=[]):
         asyncio.run(self.execute_async(prompt, prompt_id, extra_data, execute_outputs))
 
     async def execute_async(self, prompt, prompt_id, extra_data={}, execute_outputs=[]):
-        nodes.interrupt_processing(False)
-        self.server.client_id = extra_data.get("client_id")
-        self.status_messages = []
-        self.add_message("execution_start", {"prompt_id": prompt_id}, broadcast=False)
+        self.start(prompt_id, extra_data)
 
         with torch.inference_mode():
             dynamic_prompt = DynamicPrompt(prompt)
@@ -310,9 +205,7 @@ class PromptExecutor:
             for node_id in prompt:
                 if self.caches.outputs.get(node_id) is not None:
                     cached_nodes.append(node_id)
-            self.add_message(
-                "execution_cached", {"nodes": cached_nodes, "prompt_id": prompt_id}, broadcast=False
-            )
+            self.add_cached(prompt_id, cached_nodes)
             pending_subgraph_results = {}
             pending_async_nodes = {}
             executed = set()
@@ -354,8 +247,5 @@ class PromptExecutor:
                 self.add_message("execution_success", {"prompt_id": prompt_id}, broadcast=False)
 
             ui_entries = {node_id: self.caches.ui.get(node_id) for node_id in self.caches.ui.all_node_ids()}
-            self.history_result = {
-                "outputs": {node_id: entry["output"] for node_id, entry in ui_entries.items()},
-                "meta": {node_id: entry["meta"] for node_id, entry in ui_entries.items()},
-            }
+            self.history_result = history_result(ui_entries)
             self.server.last_node_id = None

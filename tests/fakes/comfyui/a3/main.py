@@ -9,35 +9,12 @@ import application
 import execution
 
 
-def create_executor(server, asset_manager=None):
-    cache_type = execution.CacheType.NONE if "--cache-none" in sys.argv else execution.CacheType.CLASSIC
-    return execution.PromptExecutor(
-        server, cache_type, cache_args={"lru": 0, "ram": 0}, asset_manager=asset_manager
-    )
-
-
-def run(e, item):
-    extra_data = item[3].copy()
-    extra_data.update(item[5])
-    e.execute(item[2], item[1], extra_data, item[4])
-
-
-def prompt_worker(q, server_instance, asset_manager=None):
-    e = create_executor(server_instance, asset_manager)
-    while True:
-        item, item_id = q.get(timeout=1000.0)
-        run(e, item)
-        status = execution.PromptQueue.ExecutionStatus(
-            "success" if e.success else "error", e.success, e.status_messages
-        )
-        q.task_done(item_id, e.history_result, status, process_item=lambda done: done[:5])
-        if server_instance.client_id is not None:
-            message = {"node": None, "prompt_id": item[1]}
-            server_instance.send_sync("executing", message, server_instance.client_id)
+def create_executor(server):
+    return execution.PromptExecutor(server, application.cache_type(), cache_args={"lru": 0, "ram": 0})
 
 
 GENERATION = application.Generation(
-    execution, create_executor, run, prompt_worker, item_length=6, sets_create_time=True
+    execution, create_executor, item_length=6, sets_create_time=True, process_item=lambda item: item[:5]
 )
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
 import copy
 import traceback
 
+import messages
 import nodes
 import recursion
 import torch
 from prompt_queue import PromptQueue  # noqa: F401
+from recursion import recursive_will_execute
 
 
 def get_input_data(inputs, class_def, outputs={}, prompt={}, extra_data={}):
@@ -27,21 +29,13 @@ def recursive_execute(server, prompt, outputs, current_item, extra_data={}):
             executed += recursive_execute(server, prompt, outputs, inputs[x][0], extra_data)
 
     input_data_all = get_input_data(inputs, class_def, outputs, prompt, extra_data)
-    if server.client_id is not None:
-        server.last_node_id = unique_id
-        server.send_sync("executing", {"node": unique_id}, server.client_id)
+    messages.executing(server, unique_id)
     obj = class_def()
     nodes.before_node_execution()
     outputs[unique_id] = getattr(obj, obj.FUNCTION)(**input_data_all)
-    if "ui" in outputs[unique_id] and server.client_id is not None:
-        server.send_sync(
-            "executed", {"node": unique_id, "output": outputs[unique_id]["ui"]}, server.client_id
-        )
+    if "ui" in outputs[unique_id]:
+        messages.executed(server, unique_id, outputs[unique_id]["ui"])
     return executed + [unique_id]
-
-
-def recursive_will_execute(prompt, outputs, current_item):
-    return recursion.will_execute(prompt, outputs, current_item)
 
 
 class PromptExecutor:
@@ -66,9 +60,7 @@ class PromptExecutor:
                     executed += recursive_execute(self.server, prompt, self.outputs, x, extra_data)
             except Exception:
                 print(traceback.format_exc(), flush=True)
-                for gone in [o for o in self.outputs if o not in current_outputs]:
-                    self.old_prompt.pop(gone, None)
-                    del self.outputs[gone]
+                recursion.forget_unfinished(self.outputs, self.old_prompt, current_outputs)
             else:
                 for x in set(executed):
                     self.old_prompt[x] = copy.deepcopy(prompt[x])

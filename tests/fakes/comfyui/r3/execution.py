@@ -6,30 +6,13 @@ import sys
 import traceback
 
 import comfy.model_management
+import failures
+import messages
 import nodes
 import recursion
 import torch
-from comfy_execution.results import calls_of, format_inputs, full_type_name, split_returns
 from prompt_queue import PromptQueue  # noqa: F401
-
-
-def get_input_data(inputs, class_def, unique_id, outputs={}, prompt={}, extra_data={}):
-    return recursion.input_data(inputs, class_def, unique_id, outputs)
-
-
-def map_node_over_list(obj, input_data_all, func, allow_interrupt=False):
-    results = []
-    for arguments in calls_of(input_data_all):
-        if allow_interrupt:
-            nodes.before_node_execution()
-        results.append(getattr(obj, func)(**arguments))
-    return results
-
-
-def get_output_data(obj, input_data_all):
-    return_values = map_node_over_list(obj, input_data_all, obj.FUNCTION, allow_interrupt=True)
-    output, ui, _ = split_returns(return_values, obj)
-    return output, ui
+from recursion import get_input_data, get_output_data, recursive_will_execute
 
 
 def recursive_execute(server, prompt, outputs, current_item, extra_data, executed, prompt_id, outputs_ui):
@@ -51,42 +34,26 @@ def recursive_execute(server, prompt, outputs, current_item, extra_data, execute
     input_data_all = None
     try:
         input_data_all = get_input_data(inputs, class_def, unique_id, outputs, prompt, extra_data)
-        if server.client_id is not None:
-            server.last_node_id = unique_id
-            server.send_sync("executing", {"node": unique_id, "prompt_id": prompt_id}, server.client_id)
+        messages.executing(server, unique_id, prompt_id=prompt_id)
         obj = class_def()
         output_data, output_ui = get_output_data(obj, input_data_all)
         outputs[unique_id] = output_data
         if output_ui:
             outputs_ui[unique_id] = output_ui
-            if server.client_id is not None:
-                message = {"node": unique_id, "output": output_ui, "prompt_id": prompt_id}
-                server.send_sync("executed", message, server.client_id)
+            messages.executed(server, unique_id, output_ui, prompt_id=prompt_id)
     except comfy.model_management.InterruptProcessingException as iex:
         print("Processing interrupted", flush=True)
         return (False, {"node_id": unique_id}, iex)
     except Exception as ex:
         typ, _, tb = sys.exc_info()
-        exception_type = full_type_name(typ)
-        input_data_formatted = format_inputs(input_data_all)
         print("!!! Exception during processing !!!")
         print(traceback.format_exc(), flush=True)
-        error_details = {
-            "node_id": unique_id,
-            "exception_message": str(ex),
-            "exception_type": exception_type,
-            "traceback": traceback.format_tb(tb),
-            "current_inputs": input_data_formatted,
-            "current_outputs": sorted(outputs),
-        }
+        error_details = failures.details(unique_id, str(ex), typ, tb, input_data_all)
+        error_details["current_outputs"] = sorted(outputs)
         return (False, error_details, ex)
 
     executed.add(unique_id)
     return (True, None, None)
-
-
-def recursive_will_execute(prompt, outputs, current_item):
-    return recursion.will_execute(prompt, outputs, current_item)
 
 
 class PromptExecutor:
@@ -102,19 +69,12 @@ class PromptExecutor:
 
     def handle_execution_error(self, prompt_id, prompt, current_outputs, executed, error, ex):
         node_id = error["node_id"]
-        message = {
-            "prompt_id": prompt_id,
-            "node_id": node_id,
-            "node_type": prompt[node_id]["class_type"],
-            "executed": list(executed),
-        }
+        message = messages.about_node(prompt_id, node_id, prompt[node_id]["class_type"], executed)
         if isinstance(ex, comfy.model_management.InterruptProcessingException):
             self.server.send_sync("execution_interrupted", message, self.server.client_id)
         else:
             self._send("execution_error", dict(message, **error))
-        for gone in [o for o in self.outputs if o not in current_outputs and o not in executed]:
-            self.old_prompt.pop(gone, None)
-            del self.outputs[gone]
+        recursion.forget_unfinished(self.outputs, self.old_prompt, current_outputs | executed)
 
     def execute(self, prompt, prompt_id, extra_data={}, execute_outputs=[]):
         nodes.interrupt_processing(False)
@@ -124,8 +84,7 @@ class PromptExecutor:
         with torch.inference_mode():
             recursion.delete_stale(prompt, self.old_prompt, self.outputs)
             current_outputs = set(self.outputs)
-            for gone in [o for o in self.outputs_ui if o not in current_outputs]:
-                del self.outputs_ui[gone]
+            recursion.keep_only(self.outputs_ui, current_outputs)
             self._send("execution_cached", {"nodes": list(current_outputs), "prompt_id": prompt_id})
             executed = set()
             to_execute = list(execute_outputs)

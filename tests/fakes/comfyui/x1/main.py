@@ -8,29 +8,7 @@ sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.p
 import application
 import execution
 
-
-def create_executor(server):
-    return execution.PromptExecutor(server)
-
-
-def run(e, item):
-    e.execute(item[2], item[1], item[3], item[4])
-
-
-def prompt_worker(q, server):
-    e = create_executor(server)
-    while True:
-        item, item_id = q.get(timeout=1000.0)
-        run(e, item)
-        status = execution.PromptQueue.ExecutionStatus(
-            "success" if e.success else "error", e.success, e.status_messages
-        )
-        q.task_done(item_id, e.history_result, status)
-        if server.client_id is not None:
-            server.send_sync("executing", {"node": None, "prompt_id": item[1]}, server.client_id)
-
-
-GENERATION = application.Generation(execution, create_executor, run, prompt_worker, item_length=5)
+GENERATION = application.Generation(execution, execution.PromptExecutor, item_length=5)
 
 if __name__ == "__main__":
     application.main(GENERATION)

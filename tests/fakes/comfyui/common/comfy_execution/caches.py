@@ -1,10 +1,22 @@
 """The output caches. A node's key is a digest of its class type and of everything that leads to it."""
 
 import hashlib
+from enum import Enum
+from typing import NamedTuple
 
 import nodes
 
 from comfy_execution.graph_utils import is_link
+
+
+class CacheType(Enum):
+    CLASSIC = 0
+    NONE = 3
+
+
+class CacheEntry(NamedTuple):
+    ui: dict
+    outputs: list
 
 
 class BasicCache:

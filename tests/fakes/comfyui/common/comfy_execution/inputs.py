@@ -21,3 +21,18 @@ def input_data(inputs, class_def, unique_id, output_of):
         if kind == "UNIQUE_ID":
             input_data_all[name] = [unique_id]
     return input_data_all, missing_keys
+
+
+def seen_by(unique_id, execution_list):
+    """The output_of of the executors with cache entries, for one node's inputs."""
+
+    def output_of(node_id):
+        entry = execution_list.get_cache(node_id, unique_id)
+        return entry.outputs if entry is not None else None
+
+    return output_of
+
+
+def asked_for(answers):
+    """The names of the lazy inputs that a node wants, by what the calls of its check_lazy_status returned."""
+    return {name for names in answers if isinstance(names, list) for name in names}

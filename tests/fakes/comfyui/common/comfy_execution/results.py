@@ -1,6 +1,14 @@
 """Between executors and node functions: slicing inputs into calls, merging what the calls returned."""
 
-from comfy_execution.graph_utils import ExecutionBlocker, is_link
+from enum import Enum
+
+from comfy_execution.graph_utils import ExecutionBlocker
+
+
+class ExecutionResult(Enum):
+    SUCCESS = 0
+    FAILURE = 1
+    PENDING = 2
 
 
 def calls_of(input_data_all):
@@ -39,14 +47,22 @@ def split_returns(return_values, obj):
     return merge(plain), ui, False
 
 
-def resolve_subgraph(pending, outputs_of):
-    """The outputs of an expanded node, whose subgraph has run: links replaced by what they lead to."""
-    resolved = []
-    for is_subgraph, result in pending:
-        if is_subgraph:
-            result = tuple(outputs_of(r[0])[r[1]][0] if is_link(r) else r for r in result)
-        resolved.append(result)
-    return merge(resolved)
+def ui_entry(node_id, display_node, parent_node, real_node_id, output):
+    """What the history and the output cache keep of a node's ui."""
+    meta = {
+        "node_id": node_id,
+        "display_node": display_node,
+        "parent_node": parent_node,
+        "real_node_id": real_node_id,
+    }
+    return {"meta": meta, "output": output}
+
+
+def history_result(ui_entries):
+    return {
+        "outputs": {node_id: entry["output"] for node_id, entry in ui_entries.items()},
+        "meta": {node_id: entry["meta"] for node_id, entry in ui_entries.items()},
+    }
 
 
 def format_value(value):

@@ -38,3 +38,13 @@ def is_pending(result):
 
 def finished(results):
     return [result.result() if isinstance(result, asyncio.Task) else result for result in results]
+
+
+def call_when_finished(results, callback):
+    """A task of the running loop calls back once none of these results is pending."""
+
+    async def await_completion():
+        await asyncio.gather(*filter(is_pending, results), return_exceptions=True)
+        callback()
+
+    asyncio.create_task(await_completion())

@@ -4,39 +4,26 @@ results as named tuples, and a PromptExecutor whose `execute` the application ne
 import asyncio
 import logging
 import sys
-import time
-import traceback
-from enum import Enum
-from typing import NamedTuple
 
 import comfy.model_management
+import failures
+import messages
 import nodes
 import torch
 from comfy.component_model.executor_types import ExecutionResult, RecursiveExecutionTuple
+from comfy_execution import expansion
 from comfy_execution import inputs as node_inputs
+from comfy_execution.caches import CacheEntry, CacheType
 from comfy_execution.caching import CacheSet
-from comfy_execution.graph import DynamicPrompt, ExecutionBlocker, ExecutionList, is_link
+from comfy_execution.graph import DynamicPrompt, ExecutionList
 from comfy_execution.graph_utils import GraphBuilder
-from comfy_execution.results import format_inputs, full_type_name, resolve_subgraph, split_returns
-from comfy_execution.tasks import call_node, finished, is_pending
+from comfy_execution.results import history_result, split_returns, ui_entry
+from comfy_execution.tasks import call_node, call_when_finished, finished, is_pending
 from prompt_queue import PromptQueue  # noqa: F401
 
 
-class CacheType(Enum):
-    CLASSIC = 0
-    NONE = 3
-
-
-class CacheEntry(NamedTuple):
-    ui: dict
-    outputs: list
-
-
 def get_input_data(inputs, class_def, unique_id, execution_list=None, dynprompt=None, extra_data={}):
-    def output_of(node_id):
-        entry = execution_list.get_cache(node_id, unique_id) if execution_list is not None else None
-        return entry.outputs if entry is not None else None
-
+    output_of = node_inputs.seen_by(unique_id, execution_list)
     return node_inputs.input_data(inputs, class_def, unique_id, output_of) + ({},)
 
 
@@ -124,7 +111,7 @@ async def _execute(
             output_data, output_ui, has_subgraph = split_returns(results, class_def)
         elif unique_id in pending_subgraph_results:
             cached_results = pending_subgraph_results.pop(unique_id)
-            output_data = resolve_subgraph(
+            output_data = expansion.resolve(
                 cached_results, lambda n: execution_list.get_cache(n, unique_id).outputs
             )
             output_ui, has_subgraph = [], False
@@ -132,17 +119,13 @@ async def _execute(
             input_data_all, missing_keys, hidden_inputs = get_input_data(
                 inputs, class_def, unique_id, execution_list, dynprompt, extra_data
             )
-            if server.client_id is not None:
-                server.last_node_id = display_node_id
-                message = {"node": unique_id, "display_node": display_node_id, "prompt_id": prompt_id}
-                server.send_sync("executing", message, server.client_id)
+            messages.executing(server, unique_id, display_node=display_node_id, prompt_id=prompt_id)
             obj = caches.objects.get(unique_id)
             if obj is None:
                 obj = class_def()
                 caches.objects.set(unique_id, obj)
 
-            lazy_status_present = hasattr(obj, "check_lazy_status")
-            if lazy_status_present:
+            if hasattr(obj, "check_lazy_status"):
                 required_inputs = finished(
                     await _async_map_node_over_list(
                         prompt_id,
@@ -154,31 +137,15 @@ async def _execute(
                         hidden_inputs=hidden_inputs,
                     )
                 )
-                required_inputs = {
-                    name for names in required_inputs if isinstance(names, list) for name in names
-                }
+                required_inputs = node_inputs.asked_for(required_inputs)
                 required_inputs = [x for x in required_inputs if x not in input_data_all or x in missing_keys]
+                for i in required_inputs:
+                    execution_list.make_input_strong_link(unique_id, i)
                 if required_inputs:
-                    for i in required_inputs:
-                        execution_list.make_input_strong_link(unique_id, i)
                     return RecursiveExecutionTuple(ExecutionResult.PENDING, None, None)
 
             def execution_block_cb(block):
-                if block.message is None:
-                    return block
-                message = {
-                    "prompt_id": prompt_id,
-                    "node_id": unique_id,
-                    "node_type": class_type,
-                    "executed": list(executed),
-                    "exception_message": "Execution Blocked: " + block.message,
-                    "exception_type": "ExecutionBlocked",
-                    "traceback": [],
-                    "current_inputs": [],
-                    "current_outputs": [],
-                }
-                server.send_sync("execution_error", message, server.client_id)
-                return ExecutionBlocker(None)
+                return messages.blocked(block, server, prompt_id, unique_id, class_type, executed)
 
             def pre_execute_cb(call_index):
                 GraphBuilder.set_default_prefix(unique_id, call_index, 0)
@@ -194,51 +161,20 @@ async def _execute(
             )
             if has_pending_tasks:
                 pending_async_nodes[unique_id] = output_data
-                unblock = execution_list.add_external_block(unique_id)
-
-                async def await_completion():
-                    await asyncio.gather(*filter(is_pending, output_data), return_exceptions=True)
-                    unblock()
-
-                asyncio.create_task(await_completion())
+                call_when_finished(output_data, execution_list.add_external_block(unique_id))
                 return RecursiveExecutionTuple(ExecutionResult.PENDING, None, None)
 
         if output_ui:
-            ui_outputs[unique_id] = {
-                "meta": {
-                    "node_id": unique_id,
-                    "display_node": display_node_id,
-                    "parent_node": parent_node_id,
-                    "real_node_id": real_node_id,
-                },
-                "output": output_ui,
-            }
-            if server.client_id is not None:
-                message = {
-                    "node": unique_id,
-                    "display_node": display_node_id,
-                    "output": output_ui,
-                    "prompt_id": prompt_id,
-                }
-                server.send_sync("executed", message, server.client_id)
+            ui_outputs[unique_id] = ui_entry(
+                unique_id, display_node_id, parent_node_id, real_node_id, output_ui
+            )
+            messages.executed(server, unique_id, output_ui, display_node=display_node_id, prompt_id=prompt_id)
         if has_subgraph:
-            cached_outputs, new_output_ids, new_output_links = [], [], []
-            for i in range(len(output_data)):
-                new_graph, node_outputs = output_data[i]
-                cached_outputs.append((new_graph is not None, node_outputs))
-                for node_id, node_info in (new_graph or {}).items():
-                    display_id = node_info.get("override_display_id", unique_id)
-                    dynprompt.add_ephemeral_node(node_id, node_info, unique_id, display_id)
-                    class_type = node_info["class_type"]  # from here on the child's, as upstream
-                    class_def = nodes.NODE_CLASS_MAPPINGS[class_type]
-                    if getattr(class_def, "OUTPUT_NODE", False):
-                        new_output_ids.append(node_id)
-                new_output_links += [link for link in node_outputs if new_graph is not None and is_link(link)]
-            for node_id in new_output_ids:
-                execution_list.add_node(node_id)
-            for link in new_output_links:
-                execution_list.add_strong_link(link[0], link[1], unique_id)
-            pending_subgraph_results[unique_id] = cached_outputs
+            pending_subgraph_results[unique_id] = expansion.start(
+                dynprompt, execution_list, unique_id, output_data
+            )
+            for _, node_info in expansion.new_nodes(output_data):
+                class_type = node_info["class_type"]  # from here on the child's, as upstream
             return RecursiveExecutionTuple(ExecutionResult.PENDING, None, None)
         cache_entry = CacheEntry(ui=ui_outputs.get(unique_id), outputs=output_data)
         execution_list.cache_update(unique_id, cache_entry)
@@ -248,22 +184,7 @@ async def _execute(
         return RecursiveExecutionTuple(ExecutionResult.FAILURE, {"node_id": real_node_id}, iex)
     except Exception as ex:
         typ, _, tb = sys.exc_info()
-        exception_type = full_type_name(typ)
-        input_data_formatted = format_inputs(input_data_all)
-        logging.error("!!! Exception during processing !!! %s", ex)
-        logging.error(traceback.format_exc())
-        tips = ""
-        if isinstance(ex, comfy.model_management.OOM_EXCEPTION):
-            tips = "This error means you ran out of memory on your GPU."
-            logging.error("Got an OOM, unloading all loaded models.")
-            comfy.model_management.unload_all_models()
-        error_details = {
-            "node_id": real_node_id,
-            "exception_message": "%s\n%s" % (ex, tips),
-            "exception_type": exception_type,
-            "traceback": traceback.format_tb(tb),
-            "current_inputs": input_data_formatted,
-        }
+        error_details = failures.logged(real_node_id, ex, typ, tb, input_data_all)
         return RecursiveExecutionTuple(ExecutionResult.FAILURE, error_details, ex)
 
     executed.add(unique_id)
@@ -298,7 +219,7 @@ async def execute(
     )
 
 
-class PromptExecutor:
+class PromptExecutor(messages.StatusMessages):
     def __init__(self, server, cache_type=False, cache_args=None):
         self.cache_args = cache_args
         self.cache_type = cache_type
@@ -310,26 +231,6 @@ class PromptExecutor:
         self.status_messages = []
         self.success = True
 
-    def add_message(self, event, data: dict, broadcast: bool):
-        data = dict(data, timestamp=int(time.time() * 1000))
-        self.status_messages.append((event, data))
-        if self.server.client_id is not None or broadcast:
-            self.server.send_sync(event, data, self.server.client_id)
-
-    def handle_execution_error(self, prompt_id, prompt, current_outputs, executed, error, ex):
-        node_id = error["node_id"]
-        message = {
-            "prompt_id": prompt_id,
-            "node_id": node_id,
-            "node_type": prompt[node_id]["class_type"],
-            "executed": list(executed),
-        }
-        if isinstance(ex, comfy.model_management.InterruptProcessingException):
-            self.add_message("execution_interrupted", message, broadcast=True)
-        else:
-            message.update(error, current_outputs=list(current_outputs))
-            self.add_message("execution_error", message, broadcast=False)
-
     def execute(self, prompt, prompt_id, extra_data={}, execute_outputs=[]):
         asyncio.run(self.execute_async(prompt, prompt_id, extra_data, execute_outputs))
 
@@ -337,10 +238,7 @@ class PromptExecutor:
         await self._execute_async(DynamicPrompt(prompt), prompt_id, extra_data, execute_outputs)
 
     async def _execute_async(self, prompt: DynamicPrompt, prompt_id, extra_data={}, execute_outputs=[]):
-        nodes.interrupt_processing(False)
-        self.server.client_id = extra_data.get("client_id")
-        self.status_messages = []
-        self.add_message("execution_start", {"prompt_id": prompt_id}, broadcast=False)
+        self.start(prompt_id, extra_data)
 
         with torch.inference_mode():
             for cache in self.caches.all:
@@ -349,9 +247,7 @@ class PromptExecutor:
             for node_id in prompt.original_prompt:
                 if self.caches.outputs.get(node_id) is not None:
                     cached_nodes.append(node_id)
-            self.add_message(
-                "execution_cached", {"nodes": cached_nodes, "prompt_id": prompt_id}, broadcast=False
-            )
+            self.add_cached(prompt_id, cached_nodes)
             pending_subgraph_results = {}
             pending_async_nodes = {}
             ui_node_outputs = {}
@@ -394,8 +290,5 @@ class PromptExecutor:
             else:
                 self.add_message("execution_success", {"prompt_id": prompt_id}, broadcast=False)
 
-            self.history_result = {
-                "outputs": {node_id: entry["output"] for node_id, entry in ui_node_outputs.items()},
-                "meta": {node_id: entry["meta"] for node_id, entry in ui_node_outputs.items()},
-            }
+            self.history_result = history_result(ui_node_outputs)
             self.server.last_node_id = None

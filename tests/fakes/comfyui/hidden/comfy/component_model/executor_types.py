@@ -1,13 +1,8 @@
 """What hiddenswitch's executor returns: still a tuple, but a named one."""
 
-from enum import Enum
 from typing import NamedTuple, Optional
 
-
-class ExecutionResult(Enum):
-    SUCCESS = 0
-    FAILURE = 1
-    PENDING = 2
+from comfy_execution.results import ExecutionResult
 
 
 class RecursiveExecutionTuple(NamedTuple):
