@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from rig.workflows import Node, Workflow, prompt
+from rig.workflows import Node, Workflow, expanding, prompt
 
 RECURSIVE = ("r0", "r1", "r2", "r3", "r4")
 ASYNC = ("a1", "a2", "a3", "hidden")
@@ -46,6 +46,15 @@ def picture(color, factor):
         n2=("ImageInvert", {"image": ("n1", 0)}),
         n3=("ImageScale", {"image": ("n2", 0), "factor": factor}),
         n4=("SaveImage", {"image": ("n3", 0)}),
+    )
+
+
+def in_a_row(value, class_type, **inputs):
+    """A number, a node that takes it, and one that shows what comes of it."""
+    return prompt(
+        n1=("Number", {"value": value}),
+        n2=(class_type, {"value": ("n1", 0), **inputs}),
+        n3=("Show", {"a": ("n2", 0)}),
     )
 
 
@@ -98,11 +107,7 @@ def _ordinary(generation):
 
 def _failing(generation):
     error = ("builtins.ValueError", "the sampler refused a négative σ")
-    failing = prompt(
-        n1=("Number", {"value": 2}),
-        n2=("Fail", {"value": ("n1", 0), "message": error[1]}),
-        n3=("Show", {"a": ("n2", 0)}),
-    )
+    failing = in_a_row(2, "Fail", message=error[1])
     failed = Node("2", "Fail", "FAILURE", error=error)
     yield Scenario(
         "failing", "the second of three raises", failing, [Node("1", "Number"), failed], "error", error
@@ -122,11 +127,7 @@ def _failing(generation):
     yield Scenario(
         "oom",
         "a node runs out of device memory",
-        prompt(
-            n1=("Number", {"value": 3}),
-            n2=("OutOfMemory", {"value": ("n1", 0)}),
-            n3=("Show", {"a": ("n2", 0)}),
-        ),
+        in_a_row(3, "OutOfMemory"),
         [Node("1", "Number"), Node("2", "OutOfMemory", "FAILURE", error=out_of_memory)],
         "error",
         out_of_memory,
@@ -134,11 +135,7 @@ def _failing(generation):
     yield Scenario(
         "interrupted",
         "the user stops it in a node that notices",
-        prompt(
-            n1=("Number", {"value": 4}),
-            n2=("WaitForInterrupt", {"value": ("n1", 0), "signal": "interrupt-me"}),
-            n3=("Show", {"a": ("n2", 0)}),
-        ),
+        in_a_row(4, "WaitForInterrupt", signal="interrupt-me"),
         [Node("1", "Number"), Node("2", "WaitForInterrupt", "INTERRUPTED")],
         "interrupted",
         interrupt_when="interrupt-me",
@@ -181,15 +178,7 @@ def _inverted(generation):
     yield Scenario(
         "expanding",
         "a node becomes four others",
-        prompt(n1=("Expand", {"value": 8}), n2=("Show", {"a": ("n1", 0)})),
-        [
-            Node("1", "Expand", executions=2),
-            Node("1.0.0.1", "Number", parent_id="1"),
-            Node("1.0.0.2", "AddOne", parent_id="1"),
-            Node("1.0.0.3", "Number", parent_id="1"),
-            Node("1.0.0.4", "LazySwitch", executions=2, parent_id="1"),
-            Node("2", "Show"),
-        ],
+        *expanding(8),
         generations=INVERTED,
     )
     error = ("builtins.ValueError", "deep down")
@@ -234,11 +223,7 @@ def _inverted(generation):
         yield Scenario(
             name,
             "a node keeps those behind it from running",
-            prompt(
-                n1=("Number", {"value": value}),
-                n2=("Block", {"value": ("n1", 0), "message": message}),
-                n3=("Show", {"a": ("n2", 0)}),
-            ),
+            in_a_row(value, "Block", message=message),
             [Node("1", "Number"), Node("2", "Block"), Node("3", "Show")],
             generations=INVERTED,
             shows=False,
@@ -297,11 +282,7 @@ def _async():
     yield Scenario(
         "async-fails",
         "a coroutine node fails after it has waited",
-        prompt(
-            n1=("Number", {"value": 14}),
-            n2=("AsyncFail", {"value": ("n1", 0), "message": error[1]}),
-            n3=("Show", {"a": ("n2", 0)}),
-        ),
+        in_a_row(14, "AsyncFail", message=error[1]),
         [Node("1", "Number"), Node("2", "AsyncFail", "FAILURE", executions=2, error=error)],
         "error",
         error,
@@ -314,11 +295,7 @@ def _killing():
     return Scenario(
         "killing",
         "a BaseException ends the worker thread",
-        prompt(
-            n1=("Number", {"value": 15}),
-            n2=("KillWorker", {"value": ("n1", 0)}),
-            n3=("Show", {"a": ("n2", 0)}),
-        ),
+        in_a_row(15, "KillWorker"),
         [Node("1", "Number"), Node("2", "KillWorker", "FAILURE", error=error)],
         "error",
         error,

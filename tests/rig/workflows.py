@@ -51,92 +51,85 @@ def prompt(**nodes):
     }
 
 
-def of_comfyui(classes, folder):
-    """The seven for a ComfyUI checkout that has these node classes, all of its own but RigImage (where
-    EmptyImage is missing), RigFail and RigWait. Every image has a colour of its own, so that only what must
-    be cached is cached."""
-    image_class = "EmptyImage" if "EmptyImage" in classes else "RigImage"
+def _of_images(image, show, scale, fail, wait, interrupt_when):
+    """ok, cached, failing and interrupted. The functions make the nodes of one application, as prompt() takes
+    them: image(color), show(link), scale(link, times), fail(link, message), wait(link). Every image has a colour
+    of its own, so that only what must be cached is cached."""
 
-    def image(color):
-        return image_class, {"width": 64, "height": 64, "batch_size": 1, "color": color}
-
-    def two_sizes(width):
+    def two_sizes(times):
         return prompt(
-            n1=image(0x336699),
+            n1=image(51),
             n2=("ImageInvert", {"image": ("n1", 0)}),
-            n3=("PreviewImage", {"images": ("n2", 0)}),
-            n4=(
-                "ImageScale",
-                {
-                    "image": ("n2", 0),
-                    "upscale_method": "bilinear",
-                    "width": width,
-                    "height": 32,
-                    "crop": "disabled",
-                },
-            ),
-            n5=("PreviewImage", {"images": ("n4", 0)}),
+            n3=show(("n2", 0)),
+            n4=scale(("n2", 0), times),
+            n5=show(("n4", 0)),
         )
 
+    def ending(color, node):
+        return prompt(n1=image(color), n2=node, n3=show(("n2", 0)))
+
+    def all_of(graph, cached=()):
+        return [Node(id, node["class_type"], cached=id in cached) for id, node in graph.items()]
+
     failure = ("builtins.ValueError", "the sampler refused a négative σ")
-    started = str(folder / "wait-started")
-    stub = {"height": 64, "width": 64, "batch_size": 1}
-    seven = [
-        Workflow(
-            "ok",
-            "five nodes, two previews",
-            two_sizes(32),
-            [
-                Node("1", image_class),
-                Node("2", "ImageInvert"),
-                Node("3", "PreviewImage"),
-                Node("4", "ImageScale"),
-                Node("5", "PreviewImage"),
-            ],
-        ),
+    failing, waiting = fail(("n1", 0), failure[1]), wait(("n1", 0))
+    first = Node("1", image(0)[0])
+    return [
+        Workflow("ok", "five nodes, two of which show an image", two_sizes(2), all_of(two_sizes(2))),
         Workflow(
             "cached",
             "the same with one input changed: three nodes come from the cache",
-            two_sizes(48),
-            [
-                Node("1", image_class, cached=True),
-                Node("2", "ImageInvert", cached=True),
-                Node("3", "PreviewImage", cached=True),
-                Node("4", "ImageScale"),
-                Node("5", "PreviewImage"),
-            ],
+            two_sizes(3),
+            all_of(two_sizes(3), cached=("1", "2", "3")),
         ),
         Workflow(
             "failing",
             "the second node raises",
-            prompt(
-                n1=image(0x111111),
-                n2=("RigFail", {"image": ("n1", 0), "message": failure[1]}),
-                n3=("PreviewImage", {"images": ("n2", 0)}),
-            ),
-            [Node("1", image_class), Node("2", "RigFail", "FAILURE", error=failure)],
+            ending(1, failing),
+            [first, Node("2", failing[0], "FAILURE", error=failure)],
             "error",
             failure,
         ),
         Workflow(
             "interrupted",
             "the user stops it in the second node",
-            prompt(
-                n1=image(0x222222),
-                n2=("RigWait", {"image": ("n1", 0), "started": started}),
-                n3=("PreviewImage", {"images": ("n2", 0)}),
-            ),
-            [Node("1", image_class), Node("2", "RigWait", "INTERRUPTED")],
+            ending(2, waiting),
+            [first, Node("2", waiting[0], "INTERRUPTED")],
             "interrupted",
-            interrupt_when=started,
+            interrupt_when=interrupt_when,
         ),
+    ]
+
+
+def of_comfyui(classes, folder):
+    """The seven for a ComfyUI checkout that has these node classes, all of its own but RigImage (where
+    EmptyImage is missing), RigFail and RigWait."""
+    image_class = "EmptyImage" if "EmptyImage" in classes else "RigImage"
+    size = {"width": 64, "height": 64, "batch_size": 1}
+    started = str(folder / "wait-started")
+
+    def image(color):
+        return image_class, {"color": color * 0x010101, **size}
+
+    def scale(link, times):
+        new_size = {"width": 16 * times, "height": 32}
+        return "ImageScale", {"image": link, "upscale_method": "bilinear", "crop": "disabled", **new_size}
+
+    seven = _of_images(
+        image,
+        lambda link: ("PreviewImage", {"images": link}),
+        scale,
+        lambda link, message: ("RigFail", {"image": link, "message": message}),
+        lambda link: ("RigWait", {"image": link, "started": started}),
+        interrupt_when=started,
+    ) + [
         Workflow(
             "lazy",
             "a node asks for one of its two inputs once it knows which",
             prompt(
-                n1=("StubImage", {"content": "WHITE", **stub}),
-                n2=("StubImage", {"content": "BLACK", **stub}),
-                n3=("StubMask", {"value": 0.0, **stub}),
+                n1=("StubImage", {"content": "WHITE", **size}),
+                n2=("StubImage", {"content": "BLACK", **size}),
+                n3=("StubMask", {"value": 0.0, **size}),
                 n4=("TestLazyMixImages", {"image1": ("n1", 0), "image2": ("n2", 0), "mask": ("n3", 0)}),
                 n5=("PreviewImage", {"images": ("n4", 0)}),
             ),
@@ -166,7 +159,7 @@ def of_comfyui(classes, folder):
             "async",
             "two nodes sleep at the same time",
             prompt(
-                n1=image(0x333333),
+                n1=image(3),
                 n2=("TestSleep", {"value": ("n1", 0), "seconds": 0.2}),
                 n3=("TestSleep", {"value": ("n1", 0), "seconds": 0.3}),
                 n4=("TestVariadicAverage", {"input1": ("n2", 0), "input2": ("n3", 0)}),
@@ -187,71 +180,32 @@ def of_comfyui(classes, folder):
     return seven
 
 
+def expanding(value):
+    """The prompt and the nodes of a stand-in's node that becomes four others."""
+    return prompt(n1=("Expand", {"value": value}), n2=("Show", {"value": ("n1", 0)})), [
+        Node("1", "Expand", executions=2),
+        Node("1.0.0.1", "Number", parent_id="1"),
+        Node("1.0.0.2", "AddOne", parent_id="1"),
+        Node("1.0.0.3", "Number", parent_id="1"),
+        Node("1.0.0.4", "LazySwitch", executions=2, parent_id="1"),
+        Node("2", "Show"),
+    ]
+
+
 def of_stand_in():
     """The seven for the stand-in."""
 
     def image(color):
         return "EmptyImage", {"width": 64, "height": 64, "color": color}
 
-    def two_sizes(factor):
-        return prompt(
-            n1=image(33),
-            n2=("ImageInvert", {"image": ("n1", 0)}),
-            n3=("SaveImage", {"image": ("n2", 0)}),
-            n4=("ImageScale", {"image": ("n2", 0), "factor": factor}),
-            n5=("SaveImage", {"image": ("n4", 0)}),
-        )
-
-    failure = ("builtins.ValueError", "the sampler refused a négative σ")
-    return [
-        Workflow(
-            "ok",
-            "five nodes, two images saved",
-            two_sizes(2),
-            [
-                Node("1", "EmptyImage"),
-                Node("2", "ImageInvert"),
-                Node("3", "SaveImage"),
-                Node("4", "ImageScale"),
-                Node("5", "SaveImage"),
-            ],
-        ),
-        Workflow(
-            "cached",
-            "the same with one input changed: three nodes come from the cache",
-            two_sizes(3),
-            [
-                Node("1", "EmptyImage", cached=True),
-                Node("2", "ImageInvert", cached=True),
-                Node("3", "SaveImage", cached=True),
-                Node("4", "ImageScale"),
-                Node("5", "SaveImage"),
-            ],
-        ),
-        Workflow(
-            "failing",
-            "the second node raises",
-            prompt(
-                n1=image(1),
-                n2=("Fail", {"value": ("n1", 0), "message": failure[1]}),
-                n3=("SaveImage", {"image": ("n2", 0)}),
-            ),
-            [Node("1", "EmptyImage"), Node("2", "Fail", "FAILURE", error=failure)],
-            "error",
-            failure,
-        ),
-        Workflow(
-            "interrupted",
-            "the user stops it in the second node",
-            prompt(
-                n1=image(2),
-                n2=("WaitForInterrupt", {"value": ("n1", 0), "signal": "waiting"}),
-                n3=("SaveImage", {"image": ("n2", 0)}),
-            ),
-            [Node("1", "EmptyImage"), Node("2", "WaitForInterrupt", "INTERRUPTED")],
-            "interrupted",
-            interrupt_when="waiting",
-        ),
+    return _of_images(
+        image,
+        lambda link: ("SaveImage", {"image": link}),
+        lambda link, times: ("ImageScale", {"image": link, "factor": times}),
+        lambda link, message: ("Fail", {"value": link, "message": message}),
+        lambda link: ("WaitForInterrupt", {"value": link, "signal": "waiting"}),
+        interrupt_when="waiting",
+    ) + [
         Workflow(
             "lazy",
             "a node asks for one of its two inputs once it knows which",
@@ -269,19 +223,7 @@ def of_stand_in():
                 Node("5", "SaveImage"),
             ],
         ),
-        Workflow(
-            "expanding",
-            "a node turns into four others",
-            prompt(n1=("Expand", {"value": 5}), n2=("Show", {"value": ("n1", 0)})),
-            [
-                Node("1", "Expand", executions=2),
-                Node("1.0.0.1", "Number", parent_id="1"),
-                Node("1.0.0.2", "AddOne", parent_id="1"),
-                Node("1.0.0.3", "Number", parent_id="1"),
-                Node("1.0.0.4", "LazySwitch", executions=2, parent_id="1"),
-                Node("2", "Show"),
-            ],
-        ),
+        Workflow("expanding", "a node turns into four others", *expanding(5)),
         Workflow(
             "async",
             "two nodes wait at the same time",
