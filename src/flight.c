@@ -75,6 +75,15 @@ bool flight_tag_next(const void *entries, size_t size, size_t *offset, struct fl
     return true;
 }
 
+size_t flight_tag_count(const void *entries, size_t size) {
+    size_t offset = 0, count = 0;
+    struct flight_tag tag;
+    const void *value;
+    while (flight_tag_next(entries, size, &offset, &tag, &value))
+        count++;
+    return count;
+}
+
 /* ---- making the mapping ---- */
 
 static void identify_process(struct flight_header *header, const struct process_identity *supervisor) {

@@ -35,6 +35,9 @@ char *flight_tag_write(char *at, uint16_t key, enum flight_tag_type type, const 
 bool flight_tag_next(const void *entries, size_t size, size_t *offset, struct flight_tag *tag,
                      const void **value);
 
+/* How many entries flight_tag_next steps through. */
+size_t flight_tag_count(const void *entries, size_t size);
+
 /* ---- the traced process ---- */
 
 /* Makes the mapping: anonymous shared memory (memfd, its pages reserved; without one where the kernel refuses memfd)

@@ -134,15 +134,6 @@ void recover_note_told(int file) {
     (void)written;
 }
 
-static size_t count_entries(const void *entries, size_t size) {
-    size_t offset = 0, count = 0;
-    struct flight_tag tag;
-    const void *value;
-    while (flight_tag_next(entries, size, &offset, &tag, &value))
-        count++;
-    return count;
-}
-
 /* The file's key for a name; where it has none, the next one after its table. */
 static uint16_t key_of(struct recovery *r, const char *name) {
     size_t key = 0;
@@ -154,7 +145,7 @@ static uint16_t key_of(struct recovery *r, const char *name) {
 
 static int prepare(struct recovery *r) {
     const struct flight_view *view = &r->view;
-    if (view->name_count > MOST_NAMES || count_entries(view->identity, view->identity_size) > MOST_NAMES)
+    if (view->name_count > MOST_NAMES || flight_tag_count(view->identity, view->identity_size) > MOST_NAMES)
         return -EINVAL;
     r->names = malloc((view->name_count + ADD_COUNT) * sizeof *r->names);
     if (!r->names) return -ENOMEM;

@@ -129,15 +129,6 @@ static bool pack_fields(struct buf *out, const char *service, size_t service_siz
     return true;
 }
 
-static size_t count_entries(const void *entries, size_t size) {
-    size_t offset = 0, count = 0;
-    struct flight_tag tag;
-    const void *value;
-    while (flight_tag_next(entries, size, &offset, &tag, &value))
-        count++;
-    return count;
-}
-
 /* User tags first: what the identity says of its own goes before them. */
 static bool identity_take_user_tags(struct v04_identity *id, const void *entries, size_t size) {
     size_t offset = 0;
@@ -186,7 +177,7 @@ struct v04_identity *v04_identity_create(const void *entries, size_t size, const
                                          size_t name_count) {
     struct v04_identity *id = calloc(1, sizeof *id);
     if (!id) return NULL;
-    size_t most = name_count + OWN_COUNT + count_entries(entries, size);
+    size_t most = name_count + OWN_COUNT + flight_tag_count(entries, size);
     id->keys = calloc(most, sizeof *id->keys);
     id->values = calloc(most, sizeof *id->values);
     id->places = calloc(most, sizeof *id->places);
