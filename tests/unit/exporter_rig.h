@@ -23,6 +23,8 @@ struct rig {
 int rig_setup(void **state);
 int rig_teardown(void **state);
 
+#define WITH_RIG(test) cmocka_unit_test_setup_teardown(test, rig_setup, rig_teardown)
+
 /* Starts the exporter over new flight memory; stops it (done by the teardown otherwise). */
 void rig_start(struct rig *rig);
 void rig_stop(struct rig *rig);

@@ -8,20 +8,6 @@
 
 #define MiB (UINT64_C(1) << 20)
 
-static const char *root;
-
-static int start(void **state) {
-    (void)state;
-    root = tree_start();
-    return 0;
-}
-
-static int finish(void **state) {
-    (void)state;
-    tree_finish();
-    return 0;
-}
-
 /* A v2 group with so many MiB; a negative limit is "max". */
 static void v2_group(const char *path, int limit, int usage, int inactive_file) {
     char file[512], text[256];
@@ -39,7 +25,7 @@ static void v2_group(const char *path, int limit, int usage, int inactive_file) 
 
 static uint64_t headroom(void) {
     struct cgroup cgroup;
-    cgroup_find(&cgroup, root);
+    cgroup_find(&cgroup, tree_root());
     return cgroup_headroom(&cgroup);
 }
 
@@ -58,7 +44,7 @@ static void the_tightest_parent_decides(void **state) {
     v2_group("/kubepods.slice", 4000, 3950, 20);
     v2_group("", 9000, 5000, 0);
     struct cgroup cgroup;
-    cgroup_find(&cgroup, root);
+    cgroup_find(&cgroup, tree_root());
     assert_int_equal(cgroup.count, 3);
     assert_int_equal(cgroup_headroom(&cgroup), 70 * MiB);
 }
@@ -68,7 +54,7 @@ static void inside_a_namespace_the_group_is_the_root(void **state) {
     tree_write("/proc/self/cgroup", "0::/\n");
     v2_group("", 512, 500, 0);
     struct cgroup cgroup;
-    cgroup_find(&cgroup, root);
+    cgroup_find(&cgroup, tree_root());
     assert_int_equal(cgroup.count, 1);
     assert_int_equal(cgroup_headroom(&cgroup), 12 * MiB);
 }
@@ -94,10 +80,10 @@ static void limits_stay_while_usage_moves(void **state) {
     tree_write("/proc/self/cgroup", "0::/a\n");
     v2_group("/a", 100, 10, 0);
     struct cgroup cgroup;
-    cgroup_find(&cgroup, root);
+    cgroup_find(&cgroup, tree_root());
     v2_group("/a", 50, 20, 0);
     assert_int_equal(cgroup_headroom(&cgroup), 80 * MiB);
-    cgroup_find(&cgroup, root);
+    cgroup_find(&cgroup, tree_root());
     assert_int_equal(cgroup_headroom(&cgroup), 30 * MiB);
 }
 
@@ -112,7 +98,7 @@ static void v1_reads_its_own_files(void **state) {
     tree_write("/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"); /* none */
     v2_group("/x", 1, 1, 0); /* the unified hierarchy has no memory controller here */
     struct cgroup cgroup;
-    cgroup_find(&cgroup, root);
+    cgroup_find(&cgroup, tree_root());
     assert_int_equal(cgroup.count, 1);
     assert_int_equal(cgroup_headroom(&cgroup), 600 * MiB);
 }
@@ -151,7 +137,6 @@ static void nonsense_is_survived(void **state) {
 }
 
 int main(void) {
-#define IN_TREE(test) cmocka_unit_test_setup_teardown(test, start, finish)
     const struct CMUnitTest tests[] = {
         IN_TREE(v2_counts_droppable_page_cache_as_free),
         IN_TREE(the_tightest_parent_decides),

@@ -13,24 +13,10 @@
 #define V1 "/sys/fs/cgroup/memory/docker/c1"
 #define V2 "/sys/fs/cgroup/a.service"
 
-static const char *root;
-
-static int start(void **state) {
-    (void)state;
-    root = tree_start();
-    return 0;
-}
-
-static int finish(void **state) {
-    (void)state;
-    tree_finish();
-    return 0;
-}
-
 static const char *content(const char *path) {
     static char text[256];
     char full[512];
-    snprintf(full, sizeof full, "%s%s", root, path);
+    snprintf(full, sizeof full, "%s%s", tree_root(), path);
     assert_true(file_read(full, text, sizeof text) >= 0);
     return text;
 }
@@ -78,7 +64,7 @@ static void v1(void **state) {
     (void)state;
     struct cgroup_group group;
     make_v1();
-    assert_int_equal(cgroup_group_make(&group, root, "comfydd-7", 64 << 20), 0);
+    assert_int_equal(cgroup_group_make(&group, tree_root(), "comfydd-7", 64 << 20), 0);
     assert_string_equal(content(V1 "/comfydd-7/memory.limit_in_bytes"), "67108864");
     assert_it_works(&group, V1 "/comfydd-7/cgroup.procs");
 }
@@ -87,7 +73,7 @@ static void v2_with_the_controller(void **state) {
     (void)state;
     struct cgroup_group group;
     make_v2("cpu memory pids\n", "memory\n");
-    assert_int_equal(cgroup_group_make(&group, root, "comfydd-7", 64 << 20), 0);
+    assert_int_equal(cgroup_group_make(&group, tree_root(), "comfydd-7", 64 << 20), 0);
     assert_string_equal(content(V2 "/comfydd-7/memory.max"), "67108864");
     assert_string_equal(content(V2 "/comfydd-7/memory.oom.group"), "1");
     assert_string_equal(content(V2 "/cgroup.subtree_control"), "memory\n"); /* as it was */
@@ -100,7 +86,7 @@ static void limits_of_groups_below_are_not_ours(void **state) {
     struct cgroup_counts counts;
     make_v2("memory\n", "memory\n");
     tree_write(V2 "/comfydd-7/memory.events.local", "low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\n");
-    assert_int_equal(cgroup_group_make(&group, root, "comfydd-7", 64 << 20), 0);
+    assert_int_equal(cgroup_group_make(&group, tree_root(), "comfydd-7", 64 << 20), 0);
     assert_true(cgroup_group_counts(&group, &counts));
     assert_int_equal(counts.kills, 3);
     assert_int_equal(counts.hits, 0);
@@ -110,7 +96,7 @@ static void v2_turns_the_controller_on(void **state) {
     (void)state;
     struct cgroup_group group;
     make_v2("cpu memory pids\n", "cpu\n");
-    assert_int_equal(cgroup_group_make(&group, root, "comfydd-7", 64 << 20), 0);
+    assert_int_equal(cgroup_group_make(&group, tree_root(), "comfydd-7", 64 << 20), 0);
     assert_string_equal(content(V2 "/cgroup.subtree_control"), "+memory");
     assert_it_works(&group, V2 "/comfydd-7/cgroup.procs");
 }
@@ -119,7 +105,7 @@ static void v2_without_the_controller(void **state) {
     (void)state;
     struct cgroup_group group;
     make_v2("cpu pids\n", "\n");
-    assert_int_equal(cgroup_group_make(&group, root, "comfydd-7", 64 << 20), -ENOTSUP);
+    assert_int_equal(cgroup_group_make(&group, tree_root(), "comfydd-7", 64 << 20), -ENOTSUP);
     assert_string_equal(content(V2 "/comfydd-7/memory.max"), "");
 }
 
@@ -129,11 +115,11 @@ static void in_a_container_the_group_is_the_mount(void **state) {
     struct cgroup_counts counts;
     tree_write("/proc/self/cgroup", "5:memory:/docker/c1\n");
     tree_write("/sys/fs/cgroup/memory/memory.oom_control", "oom_kill 4\n");
-    assert_true(cgroup_group_own(&group, root));
+    assert_true(cgroup_group_own(&group, tree_root()));
     assert_true(cgroup_group_counts(&group, &counts));
     assert_int_equal(counts.kills, 4);
     tree_write("/sys/fs/cgroup/memory/comfydd-7/memory.limit_in_bytes", "");
-    assert_int_equal(cgroup_group_make(&group, root, "comfydd-7", 4096), 0);
+    assert_int_equal(cgroup_group_make(&group, tree_root(), "comfydd-7", 4096), 0);
     assert_string_equal(content("/sys/fs/cgroup/memory/comfydd-7/memory.limit_in_bytes"), "4096");
 }
 
@@ -141,7 +127,7 @@ static void only_a_group_of_our_making_is_killed_or_removed(void **state) {
     (void)state;
     struct cgroup_group group;
     make_v1();
-    assert_true(cgroup_group_own(&group, root));
+    assert_true(cgroup_group_own(&group, tree_root()));
     tree_write(V1 "/cgroup.procs", "2147483646\n");
     assert_false(cgroup_group_kill(&group));
     assert_int_equal(cgroup_group_remove(&group), 0);
@@ -153,7 +139,7 @@ static void what_is_left_goes_to_the_parent(void **state) {
     struct cgroup_group group;
     make_v1();
     tree_write(V1 "/cgroup.procs", "");
-    assert_int_equal(cgroup_group_make(&group, root, "comfydd-7", 4096), 0);
+    assert_int_equal(cgroup_group_make(&group, tree_root(), "comfydd-7", 4096), 0);
     tree_write(V1 "/comfydd-7/cgroup.procs", "2147483646\n");
     cgroup_group_remove(&group);
     assert_string_equal(content(V1 "/cgroup.procs"), "2147483646");
@@ -162,15 +148,14 @@ static void what_is_left_goes_to_the_parent(void **state) {
 static void nothing_there(void **state) {
     (void)state;
     struct cgroup_group group;
-    assert_false(cgroup_group_own(&group, root));
-    assert_int_equal(cgroup_group_make(&group, root, "comfydd-7", 4096), -ENOTSUP);
+    assert_false(cgroup_group_own(&group, tree_root()));
+    assert_int_equal(cgroup_group_make(&group, tree_root(), "comfydd-7", 4096), -ENOTSUP);
     tree_write("/proc/self/cgroup", "0::/a.service\n");
-    assert_false(cgroup_group_own(&group, root));
-    assert_int_equal(cgroup_group_make(&group, root, "comfydd-7", 4096), -ENOTSUP);
+    assert_false(cgroup_group_own(&group, tree_root()));
+    assert_int_equal(cgroup_group_make(&group, tree_root(), "comfydd-7", 4096), -ENOTSUP);
 }
 
 int main(void) {
-#define IN_TREE(test) cmocka_unit_test_setup_teardown(test, start, finish)
     const struct CMUnitTest tests[] = {
         IN_TREE(v1),
         IN_TREE(v2_with_the_controller),

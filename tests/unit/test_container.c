@@ -12,24 +12,10 @@
 #define UUID "6f265890-5165-7fab-6b52-18d1c7a2a3b4"
 #define TASK "34dc0b5e626f2c5c4c5170e34b10e765-1234567890"
 
-static const char *root;
-
-static int start(void **state) {
-    (void)state;
-    root = tree_start();
-    return 0;
-}
-
-static int finish(void **state) {
-    (void)state;
-    tree_finish();
-    return 0;
-}
-
 static struct container detect(const char *cgroup) {
     struct container container;
     if (cgroup) tree_write("/proc/self/cgroup", cgroup);
-    container_detect(&container, root);
+    container_detect(&container, tree_root());
     return container;
 }
 
@@ -91,7 +77,7 @@ static void other_paths_hold_no_id(void **state) {
 static void name_the_namespace(const char *target) {
     char path[256];
     tree_write("/proc/self/ns/other", "");
-    snprintf(path, sizeof path, "%s/proc/self/ns/cgroup", root);
+    snprintf(path, sizeof path, "%s/proc/self/ns/cgroup", tree_root());
     unlink(path);
     assert_int_equal(symlink(target, path), 0);
 }
@@ -99,7 +85,7 @@ static void name_the_namespace(const char *target) {
 static void assert_inode_of(const struct container *container, const char *directory) {
     char path[256], expected[80];
     struct stat info;
-    snprintf(path, sizeof path, "%s%s", root, directory);
+    snprintf(path, sizeof path, "%s%s", tree_root(), directory);
     assert_int_equal(stat(path, &info), 0);
     snprintf(expected, sizeof expected, "in-%llu", (unsigned long long)info.st_ino);
     assert_string_equal(container->entity_id, expected);
@@ -136,7 +122,6 @@ static void without_files_nothing_is_known(void **state) {
 }
 
 int main(void) {
-#define IN_TREE(test) cmocka_unit_test_setup_teardown(test, start, finish)
     const struct CMUnitTest tests[] = {
         IN_TREE(a_container_id_ends_a_line),
         IN_TREE(other_paths_hold_no_id),

@@ -129,15 +129,13 @@ static void a_hopeless_payload_gives_way_when_the_ring_is_full(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_busy_agent_gets_the_spans_later_and_once, rig_setup, rig_teardown),
-        cmocka_unit_test_setup_teardown(a_reset_connection_is_tried_again, rig_setup, rig_teardown),
-        cmocka_unit_test_setup_teardown(an_agent_that_was_away_gets_everything, rig_setup, rig_teardown),
-        cmocka_unit_test_setup_teardown(what_does_not_fit_while_the_agent_is_away_is_counted, rig_setup,
-                                        rig_teardown),
-        cmocka_unit_test_setup_teardown(refused_spans_are_dropped_and_counted, rig_setup, rig_teardown),
-        cmocka_unit_test_setup_teardown(too_large_payloads_are_split, rig_setup, rig_teardown),
-        cmocka_unit_test_setup_teardown(a_hopeless_payload_gives_way_when_the_ring_is_full, rig_setup,
-                                        rig_teardown),
+        WITH_RIG(a_busy_agent_gets_the_spans_later_and_once),
+        WITH_RIG(a_reset_connection_is_tried_again),
+        WITH_RIG(an_agent_that_was_away_gets_everything),
+        WITH_RIG(what_does_not_fit_while_the_agent_is_away_is_counted),
+        WITH_RIG(refused_spans_are_dropped_and_counted),
+        WITH_RIG(too_large_payloads_are_split),
+        WITH_RIG(a_hopeless_payload_gives_way_when_the_ring_is_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

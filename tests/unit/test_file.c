@@ -6,26 +6,24 @@
 #include <stdio.h>
 #include <string.h>
 
-static ssize_t read_from(const char *root, const char *path, char *text, size_t capacity) {
+static ssize_t read_from(const char *path, char *text, size_t capacity) {
     char full[256];
-    snprintf(full, sizeof full, "%s%s", root, path);
+    snprintf(full, sizeof full, "%s%s", tree_root(), path);
     return file_read(full, text, capacity);
 }
 
 static void reads_and_terminates(void **state) {
     (void)state;
     char text[16] = "left over";
-    const char *root = tree_start();
     tree_write("/a", "0123456789");
     tree_write("/empty", "");
-    assert_int_equal(read_from(root, "/a", text, sizeof text), 10);
+    assert_int_equal(read_from("/a", text, sizeof text), 10);
     assert_string_equal(text, "0123456789");
-    assert_int_equal(read_from(root, "/a", text, 5), 4); /* cut */
+    assert_int_equal(read_from("/a", text, 5), 4); /* cut */
     assert_string_equal(text, "0123");
-    assert_int_equal(read_from(root, "/a", text, 1), 0);
-    assert_int_equal(read_from(root, "/empty", text, sizeof text), 0);
+    assert_int_equal(read_from("/a", text, 1), 0);
+    assert_int_equal(read_from("/empty", text, sizeof text), 0);
     assert_string_equal(text, "");
-    tree_finish();
 }
 
 static void errors_are_returned_and_errno_is_not_touched(void **state) {
@@ -59,7 +57,7 @@ static void numbers_are_found_by_the_name_that_begins_a_line(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_and_terminates),
+        IN_TREE(reads_and_terminates),
         cmocka_unit_test(errors_are_returned_and_errno_is_not_touched),
         cmocka_unit_test(numbers_are_found_by_the_name_that_begins_a_line),
     };

@@ -28,17 +28,15 @@ static struct process_identity self;
 static char path[PATH_MAX]; /* of what was claimed last */
 
 static int start(void **state) {
-    (void)state;
-    folder = tree_start();
     self = process_self();
+    if (tree_setup(state)) return -1;
+    folder = tree_root();
     return 0;
 }
 
 static int finish(void **state) {
-    (void)state;
     flight_files_remove();
-    tree_finish();
-    return 0;
+    return tree_teardown(state);
 }
 
 /* ---- files that somebody has left ---- */

@@ -12,27 +12,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-static const char *root;
-
-static int start(void **state) {
-    (void)state;
-    root = tree_start();
-    return 0;
-}
-
-static int finish(void **state) {
-    (void)state;
-    tree_finish();
-    return 0;
-}
-
 static void the_smaller_of_host_and_container_counts(void **state) {
     (void)state;
     struct cgroup cgroup = {0};
     tree_write("/proc/meminfo",
                "MemTotal:       32000 kB\nMemFree:         1000 kB\nMemAvailable:    8000 kB\n");
     tree_write("/proc/self/statm", "5000 1234 400 2 0 900 0\n");
-    struct meminfo sample = meminfo_read(root, &cgroup);
+    struct meminfo sample = meminfo_read(tree_root(), &cgroup);
     assert_int_equal(sample.available_bytes, 8000 * 1024);
     assert_int_equal(sample.rss_bytes, 1234 * sysconf(_SC_PAGESIZE));
 
@@ -40,24 +26,24 @@ static void the_smaller_of_host_and_container_counts(void **state) {
     tree_write("/sys/fs/cgroup/memory.max", "3000000\n");
     tree_write("/sys/fs/cgroup/memory.current", "1000000\n");
     tree_write("/sys/fs/cgroup/memory.stat", "inactive_file 500000\n");
-    cgroup_find(&cgroup, root);
-    assert_int_equal(meminfo_read(root, &cgroup).available_bytes, 2500000);
+    cgroup_find(&cgroup, tree_root());
+    assert_int_equal(meminfo_read(tree_root(), &cgroup).available_bytes, 2500000);
     tree_write("/sys/fs/cgroup/memory.max", "300000000000\n");
-    cgroup_find(&cgroup, root);
-    assert_int_equal(meminfo_read(root, &cgroup).available_bytes, 8000 * 1024);
+    cgroup_find(&cgroup, tree_root());
+    assert_int_equal(meminfo_read(tree_root(), &cgroup).available_bytes, 8000 * 1024);
 }
 
 static void what_cannot_be_read_is_zero(void **state) {
     (void)state;
     const struct cgroup cgroup = {0};
     errno = 77;
-    struct meminfo sample = meminfo_read(root, &cgroup);
+    struct meminfo sample = meminfo_read(tree_root(), &cgroup);
     assert_int_equal(sample.available_bytes, 0);
     assert_int_equal(sample.rss_bytes, 0);
     assert_int_equal(errno, 77);
     tree_write("/proc/meminfo", "MemTotal: 32000 kB\nXMemAvailable: 5 kB\nMemAvailable: none\n");
     tree_write("/proc/self/statm", "\n");
-    sample = meminfo_read(root, &cgroup);
+    sample = meminfo_read(tree_root(), &cgroup);
     assert_int_equal(sample.available_bytes, 0);
     assert_int_equal(sample.rss_bytes, 0);
 }
@@ -129,8 +115,8 @@ static void threads_share_samples(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(the_smaller_of_host_and_container_counts, start, finish),
-        cmocka_unit_test_setup_teardown(what_cannot_be_read_is_zero, start, finish),
+        IN_TREE(the_smaller_of_host_and_container_counts),
+        IN_TREE(what_cannot_be_read_is_zero),
         cmocka_unit_test(a_sample_is_renewed_after_ten_milliseconds),
         cmocka_unit_test(no_descriptor_stays_open),
         cmocka_unit_test(threads_share_samples),

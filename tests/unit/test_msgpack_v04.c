@@ -9,9 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- building ---- */
+/* ---- building: what a test has made is freed after it ---- */
 
-/* Entries in the making; freed with buf_finish. */
+static struct v04_identity *id;
+static struct buf shared, tags; /* entries: the identity's, and those of each span that is encoded */
+
 static void add(struct buf *entries, enum tag key, enum flight_tag_type type, const void *value,
                 size_t size) {
     char *at = buf_room(entries, flight_tag_room(size));
@@ -27,23 +29,20 @@ static void number(struct buf *entries, enum tag key, double value) {
     add(entries, key, FLIGHT_NUMBER, &value, sizeof value);
 }
 
-static struct v04_identity *identity(const struct buf *entries) {
+/* Of `shared`. */
+static void make_identity(void) {
     const char *names[TAG_COUNT];
     tags_list_names(names);
-    struct v04_identity *id = v04_identity_create(entries->data, entries->size, names, TAG_COUNT);
+    id = v04_identity_create(shared.data, shared.size, names, TAG_COUNT);
     assert_non_null(id);
-    return id;
 }
 
-static struct v04_identity *plain_identity(void) {
-    struct buf entries = {0};
-    text(&entries, TAG_SERVICE, "comfyui");
-    text(&entries, TAG_ENV, "test");
-    text(&entries, TAG_LANGUAGE, "c");
-    number(&entries, TAG_PROCESS_ID, 4711);
-    struct v04_identity *id = identity(&entries);
-    buf_finish(&entries);
-    return id;
+static void make_plain_identity(void) {
+    text(&shared, TAG_SERVICE, "comfyui");
+    text(&shared, TAG_ENV, "test");
+    text(&shared, TAG_LANGUAGE, "c");
+    number(&shared, TAG_PROCESS_ID, 4711);
+    make_identity();
 }
 
 static struct flight_span some_span(enum flight_span_kind kind, uint64_t span_id) {
@@ -62,36 +61,58 @@ static struct flight_span some_span(enum flight_span_kind kind, uint64_t span_id
 
 /* ---- reading ---- */
 
-struct decoded {
-    struct buf payload;
-    msgpack_unpacked unpacked;
-};
+static struct buf payload; /* with what it was read back as: valid until the next is made */
+static msgpack_unpacked unpacked;
 
-static const msgpack_object *decode(struct decoded *d) {
-    assert_false(d->payload.failed);
-    size_t offset = 0;
-    msgpack_unpacked_init(&d->unpacked);
-    assert_int_equal(msgpack_unpack_next(&d->unpacked, d->payload.data, d->payload.size, &offset),
-                     MSGPACK_UNPACK_SUCCESS);
-    assert_int_equal(offset, d->payload.size);
-    return &d->unpacked.data;
+static void release(void) {
+    msgpack_unpacked_destroy(&unpacked);
+    buf_finish(&payload);
 }
 
-static void release(struct decoded *d) {
-    msgpack_unpacked_destroy(&d->unpacked);
-    buf_finish(&d->payload);
+static int finish(void **state) {
+    (void)state;
+    release();
+    v04_identity_destroy(id);
+    id = NULL;
+    buf_finish(&shared);
+    buf_finish(&tags);
+    return 0;
+}
+
+static const msgpack_object *decode(void) {
+    assert_false(payload.failed);
+    size_t offset = 0;
+    msgpack_unpacked_init(&unpacked);
+    assert_int_equal(msgpack_unpack_next(&unpacked, payload.data, payload.size, &offset),
+                     MSGPACK_UNPACK_SUCCESS);
+    assert_int_equal(offset, payload.size);
+    return &unpacked.data;
 }
 
 /* Encodes one chunk and returns the array of its spans. */
-static const msgpack_object_array *chunk(struct decoded *d, struct v04_identity *id,
-                                         const struct v04_span *spans, size_t count, double keep_rate) {
-    v04_begin(&d->payload, 1);
-    v04_chunk(&d->payload, id, spans, count, keep_rate);
-    const msgpack_object *payload = decode(d);
-    assert_int_equal(payload->type, MSGPACK_OBJECT_ARRAY);
-    assert_int_equal(payload->via.array.size, 1);
-    assert_int_equal(payload->via.array.ptr[0].type, MSGPACK_OBJECT_ARRAY);
-    return &payload->via.array.ptr[0].via.array;
+static const msgpack_object_array *chunk(const struct v04_span *spans, size_t count, double keep_rate) {
+    release();
+    v04_begin(&payload, 1);
+    v04_chunk(&payload, id, spans, count, keep_rate);
+    const msgpack_object *object = decode();
+    assert_int_equal(object->type, MSGPACK_OBJECT_ARRAY);
+    assert_int_equal(object->via.array.size, 1);
+    assert_int_equal(object->via.array.ptr[0].type, MSGPACK_OBJECT_ARRAY);
+    return &object->via.array.ptr[0].via.array;
+}
+
+/* A finished one, with `tags`. */
+static struct v04_span finished(struct flight_span *span) {
+    span->tags_size = (uint32_t)tags.size;
+    return (struct v04_span){span, tags.data, 0, span->end_ns};
+}
+
+/* The same, encoded. */
+static const msgpack_object *encode(struct flight_span span) {
+    const struct v04_span only = finished(&span);
+    const msgpack_object_array *spans = chunk(&only, 1, -1);
+    assert_int_equal(spans->size, 1);
+    return spans->ptr;
 }
 
 static int is_text(const msgpack_object *object, const char *wanted, size_t size) {
@@ -148,7 +169,6 @@ static void assert_integer(const msgpack_object *span, const char *name, uint64_
 
 static void every_field_of_a_node_span(void **state) {
     (void)state;
-    struct buf shared = {0}, tags = {0};
     text(&shared, TAG_SERVICE, "pictures");
     text(&shared, TAG_ENV, "prod");
     text(&shared, TAG_VERSION, "1.2");
@@ -159,7 +179,7 @@ static void every_field_of_a_node_span(void **state) {
     text(&shared, TAG_USER_TAG, "url:http://x:1/");
     text(&shared, TAG_USER_TAG, "flag");
     number(&shared, TAG_PROCESS_ID, 4711);
-    struct v04_identity *id = identity(&shared);
+    make_identity();
     text(&tags, TAG_RESOURCE, "KSampler");
     text(&tags, TAG_NODE_ID, "3");
     text(&tags, TAG_NODE_CLASS_TYPE, "KSampler");
@@ -169,12 +189,7 @@ static void every_field_of_a_node_span(void **state) {
     span.trace.trace_id_low = UINT64_MAX - 1;
     span.parent_id = 5;
     span.error = 7;
-    span.tags_size = (uint32_t)tags.size;
-    struct decoded d = {0};
-    struct v04_span spans[] = {{&span, tags.data, 0, span.end_ns}};
-    const msgpack_object_array *array = chunk(&d, id, spans, 1, -1);
-    const msgpack_object *s = array->ptr;
-    assert_int_equal(array->size, 1);
+    const msgpack_object *s = encode(span);
     assert_int_equal(s->via.map.size, 12);
     assert_text(s, "service", "pictures");
     assert_text(s, "name", "comfyui.node.execute");
@@ -203,28 +218,21 @@ static void every_field_of_a_node_span(void **state) {
     assert_metric(s, "memory.rss_bytes.after", 123456789012.0);
     assert_metric(s, "_sampling_priority_v1", 1);
     assert_int_equal(get(s, "metrics")->via.map.size, 4);
-    release(&d);
-    v04_identity_destroy(id);
-    buf_finish(&shared);
-    buf_finish(&tags);
 }
 
 static void the_workflow_span_leads_its_chunk_and_alone_carries_the_trace(void **state) {
     (void)state;
-    struct v04_identity *id = plain_identity();
+    make_plain_identity();
     struct flight_span spans[3] = {some_span(FLIGHT_NODE, 2), some_span(FLIGHT_NODE, 3),
                                    some_span(FLIGHT_WORKFLOW, 1)};
-    struct buf tags = {0};
     text(&tags, TAG_ORIGIN, "synthetics");
     text(&tags, TAG_PROPAGATED, "_dd.p.usr=1");
     struct v04_span list[3];
     for (int i = 0; i < 3; i++) {
         spans[i].trace.trace_id_high = 0x6710000000000000;
-        spans[i].tags_size = (uint32_t)tags.size;
-        list[i] = (struct v04_span){&spans[i], tags.data, 0, spans[i].end_ns};
+        list[i] = finished(&spans[i]);
     }
-    struct decoded d = {0};
-    const msgpack_object_array *array = chunk(&d, id, list, 3, 0.75);
+    const msgpack_object_array *array = chunk(list, 3, 0.75);
     assert_int_equal(array->size, 3);
     static const uint64_t order[] = {1, 2, 3};
     for (uint32_t i = 0; i < 3; i++) {
@@ -244,9 +252,6 @@ static void the_workflow_span_leads_its_chunk_and_alone_carries_the_trace(void *
             assert_metric(s, "_dd.tracer_kr", 0.75);
         }
     }
-    release(&d);
-    buf_finish(&tags);
-    v04_identity_destroy(id);
 }
 
 static void the_sampling_decision_is_told_as_it_was_made(void **state) {
@@ -267,7 +272,7 @@ static void the_sampling_decision_is_told_as_it_was_made(void **state) {
         {2, 4, -1, -1, -1, "-4", NULL},
         {1, -1, -1, -1, -1, NULL, NULL}, /* inherited */
     };
-    struct v04_identity *id = plain_identity();
+    make_plain_identity();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct flight_span span = some_span(FLIGHT_WORKFLOW, 1);
         span.trace.priority = cases[i].priority;
@@ -275,9 +280,7 @@ static void the_sampling_decision_is_told_as_it_was_made(void **state) {
         span.trace.agent_rate = cases[i].agent;
         span.trace.rule_rate = cases[i].rule;
         span.trace.limit_rate = cases[i].limit;
-        struct v04_span list = {&span, NULL, 0, span.end_ns};
-        struct decoded d = {0};
-        const msgpack_object *s = chunk(&d, id, &list, 1, -1)->ptr;
+        const msgpack_object *s = encode(span);
         assert_metric(s, "_sampling_priority_v1", cases[i].priority);
         assert_meta(s, "_dd.p.dm", cases[i].decision_maker);
         assert_meta(s, "_dd.p.ksr", cases[i].kept_rate);
@@ -290,14 +293,11 @@ static void the_sampling_decision_is_told_as_it_was_made(void **state) {
             else
                 assert_no_metric(s, names[k]);
         }
-        release(&d);
     }
-    v04_identity_destroy(id);
 }
 
 static void a_name_is_never_there_twice(void **state) {
     (void)state;
-    struct buf shared = {0}, tags = {0};
     text(&shared, TAG_ENV, "prod");
     text(&shared, TAG_USER_TAG, "env:user");
     text(&shared, TAG_USER_TAG, "node.id:user");
@@ -307,7 +307,7 @@ static void a_name_is_never_there_twice(void **state) {
     text(&shared, TAG_USER_TAG, "twice:2");
     text(&shared, TAG_USER_TAG, "kept:yes");
     number(&shared, TAG_PROCESS_ID, 1);
-    struct v04_identity *id = identity(&shared);
+    make_identity();
     text(&tags, TAG_NODE_ID, "1");
     text(&tags, TAG_ORIGIN, "rum");
     text(&tags, TAG_NODE_ID, "a later value");
@@ -322,11 +322,7 @@ static void a_name_is_never_there_twice(void **state) {
     text(&tags, TAG_PROPAGATED, "kept=not ours to change");
     text(&tags, TAG_PROPAGATED, "_dd.p.no value");
     text(&tags, TAG_PROPAGATED, "_dd.p.b\xff=1");
-    struct flight_span span = some_span(FLIGHT_NODE, 2);
-    span.tags_size = (uint32_t)tags.size;
-    struct v04_span list = {&span, tags.data, 0, span.end_ns};
-    struct decoded d = {0};
-    const msgpack_object *s = chunk(&d, id, &list, 1, -1)->ptr;
+    const msgpack_object *s = encode(some_span(FLIGHT_NODE, 2));
     assert_meta(s, "env", "prod");
     assert_meta(s, "node.id", "a later value");
     assert_meta(s, "_dd.origin", "rum");
@@ -340,73 +336,49 @@ static void a_name_is_never_there_twice(void **state) {
     assert_metric(s, "workflow.nodes.total", 5);
     assert_metric(s, "process_id", 2);
     assert_int_equal(get(s, "metrics")->via.map.size, 4);
-    release(&d);
     /* What a span overrides, the next one has again. */
-    span.tags_size = 0;
-    d = (struct decoded){0};
-    s = chunk(&d, id, &list, 1, -1)->ptr;
+    buf_clear(&tags);
+    s = encode(some_span(FLIGHT_NODE, 2));
     assert_meta(s, "node.id", "user");
     assert_metric(s, "process_id", 1);
-    release(&d);
-    v04_identity_destroy(id);
-    buf_finish(&shared);
-    buf_finish(&tags);
 }
 
 /* An inherited decision keeps the decision maker that came with it. */
 static void a_propagated_decision_maker_is_passed_on(void **state) {
     (void)state;
-    struct v04_identity *id = plain_identity();
-    struct buf tags = {0};
+    make_plain_identity();
     text(&tags, TAG_PROPAGATED, "_dd.p.dm=-4");
     struct flight_span span = some_span(FLIGHT_WORKFLOW, 1);
     span.trace.mechanism = -1;
-    span.tags_size = (uint32_t)tags.size;
-    struct v04_span list = {&span, tags.data, 0, span.end_ns};
-    struct decoded d = {0};
-    assert_meta(chunk(&d, id, &list, 1, -1)->ptr, "_dd.p.dm", "-4");
-    release(&d);
-    buf_finish(&tags);
-    v04_identity_destroy(id);
+    assert_meta(encode(span), "_dd.p.dm", "-4");
 }
 
 static void the_hostname_is_told_once_per_chunk(void **state) {
     (void)state;
-    struct buf shared = {0};
     text(&shared, TAG_SERVICE, "comfyui");
     text(&shared, TAG_HOSTNAME, "gpu-7");
-    struct v04_identity *id = identity(&shared);
+    make_identity();
     struct flight_span spans[] = {some_span(FLIGHT_NODE, 2), some_span(FLIGHT_NODE, 3)};
     struct v04_span list[] = {{&spans[0], NULL, 0, 0}, {&spans[1], NULL, 0, 0}};
-    struct decoded d = {0};
-    const msgpack_object_array *array = chunk(&d, id, list, 2, -1);
+    const msgpack_object_array *array = chunk(list, 2, -1);
     assert_meta(&array->ptr[0], "_dd.hostname", "gpu-7");
     assert_meta(&array->ptr[1], "_dd.hostname", NULL);
     assert_integer(&array->ptr[0], "duration", 0); /* an end before the start */
-    release(&d);
-    v04_identity_destroy(id);
-    buf_finish(&shared);
 }
 
 static void snapshots_of_open_spans_say_so(void **state) {
     (void)state;
-    struct v04_identity *id = plain_identity();
+    make_plain_identity();
     struct flight_span span = some_span(FLIGHT_WORKFLOW, 1);
     struct v04_span snapshot = {&span, NULL, 12, span.start_ns + 20};
     span.partial_version = 11;
-    struct decoded d = {0};
-    const msgpack_object *s = chunk(&d, id, &snapshot, 1, -1)->ptr;
+    const msgpack_object *s = chunk(&snapshot, 1, -1)->ptr;
     assert_metric(s, "_dd.partial_version", 12);
     assert_no_metric(s, "_dd.was_long_running");
     assert_integer(s, "duration", 20);
-    release(&d);
-    struct v04_span finished = {&span, NULL, 0, span.end_ns};
-    d = (struct decoded){0};
-    s = chunk(&d, id, &finished, 1, -1)->ptr;
+    s = encode(span);
     assert_no_metric(s, "_dd.partial_version");
     assert_metric(s, "_dd.was_long_running", 1);
-    release(&d);
-    v04_identity_destroy(id);
 }
 
 /* Sizes around every change of msgpack's header, in plain text and in text that grows when it is cleaned. */
@@ -415,20 +387,15 @@ static void text_is_cleaned_and_cut_to_the_limits(void **state) {
     static const size_t sizes[] = {0,    1,    9,    10,   11,    31,    32,    33,    84,   85,
                                    86,   87,   255,  256,  257,   1000,  1666,  1667,  1668, 4997,
                                    5000, 5001, 8333, 8334, 21845, 24999, 25000, 25001, 70000};
-    struct v04_identity *id = plain_identity();
+    make_plain_identity();
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         for (int bad = 0; bad < 2; bad++) {
             char *value = malloc(sizes[i] + 1);
             assert_non_null(value);
             memset(value, bad ? '\xff' : 'x', sizes[i]);
-            struct buf tags = {0};
             add(&tags, TAG_RESOURCE, FLIGHT_TEXT, value, sizes[i]);
             add(&tags, TAG_ERROR_STACK, FLIGHT_TEXT, value, sizes[i]);
-            struct flight_span span = some_span(FLIGHT_NODE, 2);
-            span.tags_size = (uint32_t)tags.size;
-            struct v04_span list = {&span, tags.data, 0, span.end_ns};
-            struct decoded d = {0};
-            const msgpack_object *s = chunk(&d, id, &list, 1, -1)->ptr;
+            const msgpack_object *s = encode(some_span(FLIGHT_NODE, 2));
             const msgpack_object *got[] = {get(s, "resource"), get(get(s, "meta"), "error.stack")};
             for (int k = 0; k < 2; k++) {
                 size_t unit = bad ? 3 : 1, limit = k ? 25000 : 5000, whole = unit * sizes[i];
@@ -438,17 +405,14 @@ static void text_is_cleaned_and_cut_to_the_limits(void **state) {
                 if (whole > limit) assert_memory_equal(got[k]->via.str.ptr + wanted - 3, "...", 3);
                 if (bad && sizes[i]) assert_memory_equal(got[k]->via.str.ptr, "\xef\xbf\xbd", 3);
             }
-            release(&d);
             buf_finish(&tags);
             free(value);
         }
     }
-    v04_identity_destroy(id);
 }
 
 static void names_and_service_are_cleaned_too(void **state) {
     (void)state;
-    struct buf shared = {0};
     char service[300], name[400];
     memset(service, 's', sizeof service);
     add(&shared, TAG_SERVICE, FLIGHT_TEXT, service, sizeof service);
@@ -456,38 +420,26 @@ static void names_and_service_are_cleaned_too(void **state) {
     memset(name, 'n', sizeof name);
     name[399] = ':';
     add(&shared, TAG_USER_TAG, FLIGHT_TEXT, name, sizeof name);
-    struct v04_identity *id = identity(&shared);
-    struct flight_span span = some_span(FLIGHT_NODE, 2);
-    struct v04_span list = {&span, NULL, 0, span.end_ns};
-    struct decoded d = {0};
-    const msgpack_object *s = chunk(&d, id, &list, 1, -1)->ptr;
+    make_identity();
+    const msgpack_object *s = encode(some_span(FLIGHT_NODE, 2));
     assert_int_equal(get(s, "service")->via.str.size, 100);
     assert_meta(s, "bad\xef\xbf\xbd name", "bad\xef\xbf\xbd value");
     memcpy(name + 197, "...", 4);
     assert_meta(s, name, "");
-    release(&d);
-    v04_identity_destroy(id);
-    buf_finish(&shared);
 }
 
 static void what_happened_is_an_event_for_agents_that_take_events(void **state) {
     (void)state;
-    struct v04_identity *id = plain_identity();
+    make_plain_identity();
+    text(&tags, TAG_NODE_ID, "7");
+    number(&tags, TAG_OOM_REQUESTED, 1048576);
+    text(&tags, TAG_OOM_TOP_ALLOCATIONS, "[]");
+    number(&tags, TAG_OOM_EVENT, 1700000000000000256.0);
+    struct flight_span span = some_span(FLIGHT_NODE, 2);
+    span.trace.stalled_at_s = 1700000003;
     for (int taken = 0; taken < 2; taken++) {
-        struct buf entries = {0};
-        text(&entries, TAG_NODE_ID, "7");
-        number(&entries, TAG_OOM_REQUESTED, 1048576);
-        text(&entries, TAG_OOM_TOP_ALLOCATIONS, "[]");
-        number(&entries, TAG_OOM_EVENT, 1700000000000000256.0);
-        struct flight_span span = some_span(FLIGHT_NODE, 2);
-        span.tags_size = (uint32_t)entries.size;
-        span.trace.stalled_at_s = 1700000003;
         v04_identity_take_events(id, taken);
-        struct decoded d = {0};
-        const msgpack_object *sent =
-            chunk(&d, id, &(struct v04_span){.span = &span, .tags = entries.data, .end_ns = span.end_ns}, 1,
-                  -1)
-                ->ptr;
+        const msgpack_object *sent = encode(span);
         assert_metric(sent, "oom.requested_bytes", 1048576);
         assert_metric(sent, "watchdog.stalled_after_ms", (1700000003e9 - (double)span.start_ns) / 1e6);
         const msgpack_object *events = get(sent, "span_events");
@@ -505,16 +457,12 @@ static void what_happened_is_an_event_for_agents_that_take_events(void **state) 
             assert_integer(get(attributes, "oom.requested_bytes"), "type", 2);
             assert_text(get(attributes, "oom.top_allocations"), "string_value", "[]");
         }
-        release(&d);
-        buf_finish(&entries);
     }
-    v04_identity_destroy(id);
 }
 
 static void numbers_without_meaning_are_left_out(void **state) {
     (void)state;
-    struct v04_identity *id = plain_identity();
-    struct buf tags = {0};
+    make_plain_identity();
     number(&tags, TAG_NODES_TOTAL, NAN);
     number(&tags, TAG_NODES_FAILED, INFINITY);
     add(&tags, TAG_NODES_CACHED, FLIGHT_NUMBER, "1234", 4);     /* not a double */
@@ -523,78 +471,62 @@ static void numbers_without_meaning_are_left_out(void **state) {
     add(&tags, TAG_RESOURCE, FLIGHT_NUMBER, "12345678", 8);     /* not a text */
     number(&tags, TAG_RSS_AFTER, -0.5);
     struct flight_span span = some_span(FLIGHT_NODE, 2);
-    span.tags_size = (uint32_t)tags.size;
-    struct v04_span list = {&span, tags.data, 0, span.end_ns};
-    struct decoded d = {0};
-    const msgpack_object *s = chunk(&d, id, &list, 1, NAN)->ptr;
+    const struct v04_span only = finished(&span);
+    const msgpack_object *s = chunk(&only, 1, NAN)->ptr;
     assert_metric(s, "memory.rss_bytes.after", -0.5);
     assert_int_equal(get(s, "metrics")->via.map.size, 3); /* with process_id and the priority */
     assert_int_equal(get(s, "meta")->via.map.size, 3);    /* env, language, decision maker */
     assert_text(s, "resource", "comfyui.node.execute");
-    release(&d);
-    buf_finish(&tags);
-    v04_identity_destroy(id);
 }
 
 /* A flight memory of another version numbers its keys differently, and may know fields that we do not. */
 static void the_key_table_is_that_of_the_memory(void **state) {
     (void)state;
     static const char *const names[] = {"new.tag", "<new field>", "service", "new.tag", "<resource>"};
-    struct buf shared = {0}, tags = {0};
     text(&shared, (enum tag)2, "other");
-    struct v04_identity *id = v04_identity_create(shared.data, shared.size, names, 5);
+    id = v04_identity_create(shared.data, shared.size, names, 5);
     assert_non_null(id);
     text(&tags, (enum tag)0, "first");
     text(&tags, (enum tag)3, "second");
     text(&tags, (enum tag)1, "unknown");
     text(&tags, (enum tag)4, "a resource");
-    struct flight_span span = some_span(FLIGHT_NODE, 2);
-    span.tags_size = (uint32_t)tags.size;
-    struct v04_span list = {&span, tags.data, 0, span.end_ns};
-    struct decoded d = {0};
-    const msgpack_object *s = chunk(&d, id, &list, 1, -1)->ptr;
+    const msgpack_object *s = encode(some_span(FLIGHT_NODE, 2));
     assert_text(s, "service", "other");
     assert_text(s, "resource", "a resource");
     assert_meta(s, "new.tag", "second");
     assert_int_equal(get(s, "meta")->via.map.size, 2); /* with the decision maker */
-    release(&d);
-    v04_identity_destroy(id);
-    buf_finish(&shared);
-    buf_finish(&tags);
 }
 
 static void many_chunks_make_one_payload(void **state) {
     (void)state;
-    struct v04_identity *id = plain_identity();
-    struct decoded d = {0};
-    v04_begin(&d.payload, 70000);
+    make_plain_identity();
+    v04_begin(&payload, 70000);
     for (uint64_t i = 0; i < 70000; i++) {
         struct flight_span span = some_span(FLIGHT_WORKFLOW, i + 1);
-        struct v04_span list = {&span, NULL, 0, span.end_ns};
-        v04_chunk(&d.payload, id, &list, 1, -1);
+        const struct v04_span only = finished(&span);
+        v04_chunk(&payload, id, &only, 1, -1);
     }
-    const msgpack_object *payload = decode(&d);
-    assert_int_equal(payload->via.array.size, 70000);
-    assert_integer(&payload->via.array.ptr[69999].via.array.ptr[0], "span_id", 70000);
-    release(&d);
-    v04_identity_destroy(id);
+    const msgpack_object *chunks = decode();
+    assert_int_equal(chunks->via.array.size, 70000);
+    assert_integer(&chunks->via.array.ptr[69999].via.array.ptr[0], "span_id", 70000);
 }
 
 int main(void) {
+#define ENCODING(test) cmocka_unit_test_teardown(test, finish)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_field_of_a_node_span),
-        cmocka_unit_test(the_workflow_span_leads_its_chunk_and_alone_carries_the_trace),
-        cmocka_unit_test(the_sampling_decision_is_told_as_it_was_made),
-        cmocka_unit_test(a_name_is_never_there_twice),
-        cmocka_unit_test(a_propagated_decision_maker_is_passed_on),
-        cmocka_unit_test(the_hostname_is_told_once_per_chunk),
-        cmocka_unit_test(snapshots_of_open_spans_say_so),
-        cmocka_unit_test(text_is_cleaned_and_cut_to_the_limits),
-        cmocka_unit_test(names_and_service_are_cleaned_too),
-        cmocka_unit_test(what_happened_is_an_event_for_agents_that_take_events),
-        cmocka_unit_test(numbers_without_meaning_are_left_out),
-        cmocka_unit_test(the_key_table_is_that_of_the_memory),
-        cmocka_unit_test(many_chunks_make_one_payload),
+        ENCODING(every_field_of_a_node_span),
+        ENCODING(the_workflow_span_leads_its_chunk_and_alone_carries_the_trace),
+        ENCODING(the_sampling_decision_is_told_as_it_was_made),
+        ENCODING(a_name_is_never_there_twice),
+        ENCODING(a_propagated_decision_maker_is_passed_on),
+        ENCODING(the_hostname_is_told_once_per_chunk),
+        ENCODING(snapshots_of_open_spans_say_so),
+        ENCODING(text_is_cleaned_and_cut_to_the_limits),
+        ENCODING(names_and_service_are_cleaned_too),
+        ENCODING(what_happened_is_an_event_for_agents_that_take_events),
+        ENCODING(numbers_without_meaning_are_left_out),
+        ENCODING(the_key_table_is_that_of_the_memory),
+        ENCODING(many_chunks_make_one_payload),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -40,18 +40,17 @@ static void ignore(const struct flight_span *span) {
 }
 
 static int start(void **state) {
-    (void)state;
     glob_t found;
     char pattern[256];
-    const char *folder = tree_start();
+    if (tree_setup(state)) return -1;
     memset(&agent, 0, sizeof agent);
     memset(&seen, 0, sizeof seen);
     fake_agent_start(&agent, 0);
     settings = *config();
     settings.agent_url = agent.server.url;
     settings.agent_timeout_s = LOOPBACK_PATIENCE_MS / 1000.0;
-    flight = flight_create_in(folder, NULL, NULL, 0);
-    snprintf(pattern, sizeof pattern, "%s/comfydd-*", folder);
+    flight = flight_create_in(tree_root(), NULL, NULL, 0);
+    snprintf(pattern, sizeof pattern, "%s/comfydd-*", tree_root());
     if (!flight || glob(pattern, 0, NULL, &found) || found.gl_pathc != 1) return -1;
     file = open(found.gl_pathv[0], O_RDWR | O_CLOEXEC);
     globfree(&found);
@@ -60,14 +59,12 @@ static int start(void **state) {
 }
 
 static int finish(void **state) {
-    (void)state;
     span_disconnect();
     flight_destroy(flight);
     close(file);
     fake_agent_stop(&agent);
     fake_agent_forget(&agent);
-    tree_finish();
-    return 0;
+    return tree_teardown(state);
 }
 
 /* ---- what the process had done ---- */
@@ -220,14 +217,18 @@ static void a_snapshot_is_completed(void **state) {
 
 /* ---- agents ---- */
 
-static void an_agent_that_is_away_gets_it_later(void **state) {
-    (void)state;
+static void assert_sent_later_after(const char *url) {
     finish_nodes(10, 11, 5);
-    settings.agent_url = "http://127.0.0.1:1";
+    settings.agent_url = url;
     assert_recovered(-EAGAIN, 0, 0);
     settings.agent_url = agent.server.url;
     assert_recovered(0, 5, 0);
     assert_received_once(11, 5);
+}
+
+static void an_agent_that_is_away_gets_it_later(void **state) {
+    (void)state;
+    assert_sent_later_after("http://127.0.0.1:1");
 }
 
 static void patience_is_shown(void **state) {
@@ -321,11 +322,7 @@ static void a_death_that_nobody_saw_is_told_from_the_header(void **state) {
 
 static void an_address_that_cannot_be_used_loses_nothing(void **state) {
     (void)state;
-    finish_nodes(10, 11, 5);
-    settings.agent_url = "ftp://127.0.0.1";
-    assert_recovered(-EAGAIN, 0, 0);
-    settings.agent_url = agent.server.url;
-    assert_recovered(0, 5, 0);
+    assert_sent_later_after("ftp://127.0.0.1");
 }
 
 /* ---- files ---- */

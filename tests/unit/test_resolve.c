@@ -116,6 +116,15 @@ static const ElfW(Sym) symbols[] = {
 };
 static const ElfW(Half) versions[] = {0, 1, 2 | 0x8000, 3, 1, 0, 1, 1};
 
+static struct resolve_library library_with(const uint32_t *hash) {
+    return (struct resolve_library){.path = "",
+                                    .base = 0x1000,
+                                    .symbols = symbols,
+                                    .strings = strings,
+                                    .versions = versions,
+                                    .hash = hash};
+}
+
 static uintptr_t looked_up(const char *name, const struct resolve_library *library) {
     void *found = resolve_symbol(library, name);
     return found ? (uintptr_t)found - library->base : 0;
@@ -125,12 +134,7 @@ static void test_the_older_hash_table(void **state) {
     (void)state;
     /* One bucket: a chain through every symbol. */
     static const uint32_t hash[] = {1, 8, 1, 0, 2, 3, 4, 5, 6, 7, 0};
-    struct resolve_library library = {.path = "",
-                                      .base = 0x1000,
-                                      .symbols = symbols,
-                                      .strings = strings,
-                                      .versions = versions,
-                                      .hash = hash};
+    struct resolve_library library = library_with(hash);
     assert_int_equal(looked_up("first", &library), 0x10);
     assert_int_equal(looked_up("old", &library), 0x30);
     assert_int_equal(looked_up("undefined", &library), 0);
@@ -162,12 +166,7 @@ static void test_the_older_hash_table_spreads_over_buckets(void **state) {
             link = &hash[4 + *link];
         *link = index;
     }
-    struct resolve_library library = {.path = "",
-                                      .base = 0x1000,
-                                      .symbols = symbols,
-                                      .strings = strings,
-                                      .versions = versions,
-                                      .hash = hash};
+    struct resolve_library library = library_with(hash);
     assert_int_equal(looked_up("first", &library), 0x10);
     assert_int_equal(looked_up("old", &library), 0x30);
     assert_int_equal(looked_up("data", &library), 0x70);

@@ -10,9 +10,23 @@
 
 static char root[64];
 
-const char *tree_start(void) {
+static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *where) {
+    (void)info, (void)kind, (void)where;
+    return remove(path);
+}
+
+int tree_setup(void **state) {
+    (void)state;
     strcpy(root, "/tmp/comfydd-tree-XXXXXX");
-    assert_non_null(mkdtemp(root));
+    return mkdtemp(root) ? 0 : -1;
+}
+
+int tree_teardown(void **state) {
+    (void)state;
+    return nftw(root, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+const char *tree_root(void) {
     return root;
 }
 
@@ -38,13 +52,4 @@ void tree_remove(const char *path) {
     char full[1024];
     full_path(full, sizeof full, path);
     assert_int_equal(unlink(full), 0);
-}
-
-static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *where) {
-    (void)info, (void)kind, (void)where;
-    return remove(path);
-}
-
-void tree_finish(void) {
-    assert_int_equal(nftw(root, remove_entry, 16, FTW_DEPTH | FTW_PHYS), 0);
 }
