@@ -115,10 +115,10 @@ $(VENV): tests/requirements.txt
 	$(@D)/bin/python -m pip install -qq --disable-pip-version-check -r $<
 	touch $@
 
-$(BUILD)/fuzz/%: tests/fuzz/%.c $(ARCHIVE) $(JANSSON)
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(CLI_ARCHIVE) $(ARCHIVE) $(JANSSON)
 	@mkdir -p $(@D)
 	$(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(VARIANT_FLAGS) $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ \
-	    $< $(ARCHIVE) $(STATIC_LIBS) -pthread -lm
+	    $< $(PROGRAM_LIBS)
 
 # Programs of the tests, among them the benchmarks: build/VARIANT/tests/FOLDER/NAME.
 $(BUILD)/tests/%: tests/%.c $(CLI_ARCHIVE) $(ARCHIVE) $(JANSSON)

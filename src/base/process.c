@@ -9,12 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* State and start time of a process; false when /proc does not know it. */
-static bool read_stat(int32_t pid, char *state, uint64_t *start_ticks) {
+bool process_parse_stat(const char *stat, char *state, uint64_t *start_ticks) {
     enum { FIELDS_FROM_STATE_TO_START = 19 };
-    char path[32], stat[1024];
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    if (file_read(path, stat, sizeof stat) <= 0) return false;
     const char *at = strrchr(stat, ')'); /* the end of the name, which may hold anything */
     if (!at || at[1] != ' ') return false;
     *state = at[2];
@@ -26,6 +22,13 @@ static bool read_stat(int32_t pid, char *state, uint64_t *start_ticks) {
     if (!at) return false;
     *start_ticks = strtoull(at, NULL, 10);
     return true;
+}
+
+/* False when /proc does not know the process. */
+static bool read_stat(int32_t pid, char *state, uint64_t *start_ticks) {
+    char path[32], stat[1024];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    return file_read(path, stat, sizeof stat) > 0 && process_parse_stat(stat, state, start_ticks);
 }
 
 struct process_identity process_self(void) {

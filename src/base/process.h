@@ -22,6 +22,9 @@ bool process_is(const struct process_identity *one, const struct process_identit
 /* "PID.START", as COMFYDD_SUPERVISOR has it. */
 bool process_parse(const char *text, struct process_identity *process);
 
+/* State (one letter) and start time from the text of /proc/PID/stat; false when it has not so many fields. */
+bool process_parse_stat(const char *stat, char *state, uint64_t *start_ticks);
+
 /* The kernel's number of this boot; empty when unknown. */
 void process_boot_id(char text[PROCESS_BOOT_ID_SIZE]);
 
