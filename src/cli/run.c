@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -202,6 +203,7 @@ static int show(char **command) {
 }
 
 int run_main(int argc, char **argv) {
+    mallopt(M_MMAP_THRESHOLD, 128 << 10); /* what a death took (5 MiB) goes back; the default learns to keep it */
     char **command = options_parse(argc, argv);
     preload_library();
     if (config()->run.watchdog_restart && !config()->watchdog_s)

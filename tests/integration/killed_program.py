@@ -1,13 +1,14 @@
 """Runs workflows of a stand-in, in a generation's folder, until it is killed, or does what its argument says.
 
-usage: killed_program.py DIARY [once | exec | again | sleep SECONDS | fork]
+usage: killed_program.py DIARY [once | exec | again | die | sleep SECONDS | fork]
 
 DIARY gets a line "begin PROMPT" before each workflow, "end PROMPT" after it. once: one workflow. exec: a node of the first
 workflow replaces the process by one that runs another workflow. again: after some workflows a node replaces the process by one
-that does the same. sleep: a node takes so long. fork: as sleep, in the presence of
+that does the same. die: a node kills the process. sleep: a node takes so long. fork: as sleep, in the presence of
 a child that outlives the process, whose pid is the first line of the diary."""
 
 import os
+import signal
 import sys
 import time
 
@@ -25,6 +26,8 @@ def note(*words):
 def act(value, seconds):
     if seconds in SUCCESSORS:
         os.execv(sys.executable, [sys.executable, sys.argv[0], DIARY, SUCCESSORS[seconds]])
+    if seconds == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(float(seconds))
     return (value,)
 
@@ -41,8 +44,8 @@ def run(what):
     note("end", name)
 
 
-if WHAT == "exec":
-    run("exec")
+if WHAT in ("exec", "die"):
+    run(WHAT)
 elif WHAT == "again":
     for _ in range(20):
         run(0.001)
