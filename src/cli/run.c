@@ -203,7 +203,7 @@ static int show(char **command) {
 }
 
 int run_main(int argc, char **argv) {
-    mallopt(M_MMAP_THRESHOLD, 128 << 10); /* what a death took (5 MiB) goes back; the default learns to keep it */
+    mallopt(M_MMAP_THRESHOLD, 128 << 10); /* a death takes 5 MiB for a moment: by default they are kept */
     char **command = options_parse(argc, argv);
     preload_library();
     if (config()->run.watchdog_restart && !config()->watchdog_s)

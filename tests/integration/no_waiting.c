@@ -22,7 +22,8 @@ static int is_signalfd(int fd) {
 }
 
 int poll(struct pollfd *fds, nfds_t count, int timeout) {
-    int (*real)(struct pollfd *, nfds_t, int) = (int (*)(struct pollfd *, nfds_t, int))dlsym(RTLD_NEXT, "poll");
+    int (*real)(struct pollfd *, nfds_t, int) =
+        (int (*)(struct pollfd *, nfds_t, int))dlsym(RTLD_NEXT, "poll");
     if (!is_ours() || count != 1 || timeout <= 5 || !is_signalfd(fds->fd)) return real(fds, count, timeout);
     int ready = real(fds, count, 5);
     if (!ready) __atomic_add_fetch(&skipped_ms, timeout - 5, __ATOMIC_RELAXED);
@@ -30,7 +31,8 @@ int poll(struct pollfd *fds, nfds_t count, int timeout) {
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now) {
-    int (*real)(clockid_t, struct timespec *) = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    int (*real)(clockid_t, struct timespec *) =
+        (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
     int failed = real(clock, now);
     if (failed || clock != CLOCK_MONOTONIC || !is_ours()) return failed;
     long long ms = __atomic_load_n(&skipped_ms, __ATOMIC_RELAXED) + now->tv_nsec / 1000000;
