@@ -106,10 +106,10 @@ static bool is_torch(const struct resolve_library *caller) {
            __atomic_load_n(&torch_caches, __ATOMIC_RELAXED) && resolve_in("libc10.so", reports[0]);
 }
 
-static struct caller look_up(const void *return_address) {
+static struct caller look_up(const void *return_address, bool wants_runtime) {
     int saved_errno = errno;
     struct resolve_library library, *in = resolve_library_at(return_address, &library) ? &library : NULL;
-    struct caller caller = {.runtime = find_runtime(in),
+    struct caller caller = {.runtime = wants_runtime ? find_runtime(in) : NULL,
                             .is_torch = in && is_torch(in),
                             .is_aimdo = in && begins(resolve_file_name(in), "aimdo")};
     errno = saved_errno;
@@ -125,7 +125,7 @@ static void remember(struct callers_slot *slot, uint64_t address, const struct c
                                     __ATOMIC_RELAXED)) {
         slot->caller = *caller;
         __atomic_store_n(&slot->address, address, __ATOMIC_RELEASE);
-    } else if (before == address) {
+    } else if (before == address && caller->runtime) {
         __atomic_store_n(&slot->caller.runtime, caller->runtime, __ATOMIC_RELEASE);
     }
 }
@@ -142,9 +142,9 @@ struct caller callers_look_up(const void *return_address, bool wants_runtime) {
                                     .is_aimdo = slot->caller.is_aimdo};
             if (caller.runtime || !wants_runtime) return caller;
         }
-        struct caller found = look_up(return_address);
+        struct caller found = look_up(return_address, wants_runtime);
         remember(slot, address, &found);
         return found;
     }
-    return look_up(return_address);
+    return look_up(return_address, wants_runtime);
 }

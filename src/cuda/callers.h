@@ -38,7 +38,7 @@ extern struct callers_slot callers_slots[CALLERS_SLOTS];
 /* One that is not in its first slot, or not known at all. */
 struct caller callers_look_up(const void *return_address, bool wants_runtime);
 
-/* With `wants_runtime` a caller that had none is looked at again: it may have come. */
+/* The runtime is looked for only with `wants_runtime`, and again as long as there is none: it may come. */
 static inline struct caller callers_find(const void *return_address, bool wants_runtime) {
     uint64_t address = (uint64_t)(uintptr_t)return_address;
     const struct callers_slot *slot = &callers_slots[address % CALLERS_SLOTS];

@@ -2,6 +2,7 @@
 #include "driver/driver.h"
 #include "gpu/stubs.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -45,34 +46,81 @@ CUresult cuGetErrorString(CUresult code, const char **text) {
     return CALL_ANYTIME();
 }
 
+/* ---- functions by name: what is asked for 440 times at the start of every program is not searched for ---- */
+
+enum { NEWEST_ABI = 4, SLOTS = 4096 };
+enum streams { COMMON, PER_THREAD };
+
+/* All that one name can mean: the plain name any ABI version, a name with _vN just that one. */
+static struct function {
+    char name[64];
+    struct {
+        int since; /* the driver that has it first */
+        any_function address;
+    } abi[2][NEWEST_ABI]; /* by streams */
+} functions[SLOTS];
+
+static struct function *place_of(const char *name) {
+    unsigned hash = 0;
+    for (const char *at = name; *at; at++)
+        hash = hash * 31 + (unsigned char)*at;
+    for (hash %= SLOTS; *functions[hash].name && strcmp(functions[hash].name, name);
+         hash = (hash + 1) % SLOTS) {
+    }
+    return &functions[hash];
+}
+
+static void add(const char *name, enum streams streams, int abi, int since, any_function address) {
+    struct function *function = place_of(name);
+    snprintf(function->name, sizeof function->name, "%s", name);
+    function->abi[streams][abi - 1].since = since;
+    function->abi[streams][abi - 1].address = address;
+}
+
 /* Since which driver each ABI version of a function exists: a caller built for an old CUDA gets the old ABI. */
-static const struct {
-    const char *name;
-    int since;
-} versions[] = {
+static int introduced(const char *name) {
+    static const struct {
+        const char *name;
+        int since;
+    } versions[] = {
 #define SINCE(function, version) {#function, version},
 #include "driver_versions.inc"
 #undef SINCE
-};
-
-static int introduced(const char *name) {
+    };
     for (size_t i = 0; i < sizeof versions / sizeof *versions; i++)
         if (!strcmp(versions[i].name, name)) return versions[i].since;
     return 0;
 }
 
-static any_function find_version(const char *base, int version, const char *stream_suffix) {
-    static const char *const abi[] = {"_v4", "_v3", "_v2", ""};
+static bool cut(char *name, const char *suffix) {
+    size_t size = strlen(name), cut = strlen(suffix);
+    if (size < cut || strcmp(name + size - cut, suffix)) return false;
+    name[size - cut] = '\0';
+    return true;
+}
 
-    for (size_t i = 0; i < sizeof abi / sizeof *abi; i++) {
-        char name[128];
-        any_function found;
-
-        snprintf(name, sizeof name, "%s%s", base, abi[i]);
-        if (introduced(name) > version) continue;
-        strncat(name, stream_suffix, sizeof name - strlen(name) - 1);
-        if ((found = stubs_find(name))) return found;
+static void add_export(const char *exported, any_function address) {
+    char name[64], suffix[] = "_v0";
+    snprintf(name, sizeof name, "%s", exported);
+    enum streams streams = cut(name, "_ptsz") || cut(name, "_ptds") ? PER_THREAD : COMMON;
+    int since = introduced(name), abi = 1;
+    add(name, streams, 1, since, address);
+    for (int i = 2; i <= NEWEST_ABI; i++) {
+        suffix[2] = (char)('0' + i);
+        if (cut(name, suffix)) abi = i;
     }
+    if (abi > 1) add(name, streams, abi, since, address);
+}
+
+__attribute__((constructor)) static void fill(void) {
+    stubs_each(add_export);
+}
+
+static any_function find_version(const char *name, int version, enum streams streams) {
+    const struct function *function = place_of(name);
+    for (int i = NEWEST_ABI - 1; i >= 0; i--)
+        if (function->abi[streams][i].address && function->abi[streams][i].since <= version)
+            return function->abi[streams][i].address;
     return NULL;
 }
 
@@ -82,12 +130,10 @@ static CUresult look_up(const char *base, void **out, int version, cuuint64_t fl
     any_function found = NULL;
     if (!base || !out) return CUDA_ERROR_INVALID_VALUE;
     if (version > settings.version) version = settings.version;
-    if (flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM) {
-        found = find_version(base, version, "_ptsz");
-        if (!found) found = find_version(base, version, "_ptds");
-    }
-    if (!found) found = find_version(base, version, "");
-    if (!found && find_version(base, 1 << 30, ""))
+    if (flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM)
+        found = find_version(base, version, PER_THREAD);
+    if (!found) found = find_version(base, version, COMMON);
+    if (!found && find_version(base, 1 << 30, COMMON))
         result = CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT;
     else if (!found && !strncmp(base, "cu", 2)) /* cuGL..., cuEGL..., and what is newer than cuda.h */
         found = (any_function)stubs_unknown;

@@ -1,11 +1,9 @@
-/* NAMES is a generated list, sorted: NAME(function) and TWIN(function_ptsz, function). */
+/* NAMES is a generated list: NAME(function) and TWIN(function_ptsz, function). */
 #include "gpu/stubs.h"
 
 #include "gpu/calls.h"
 
 #include <stddef.h>
-#include <stdlib.h>
-#include <string.h>
 
 #if defined __x86_64__
 #define JUMP "jmp "
@@ -41,15 +39,9 @@ static const struct export exports[] = {
 #undef TWIN
 };
 
-static int compare(const void *name, const void *export) {
-    return strcmp(name, ((const struct export *)export)->name);
-}
-
-any_function stubs_find(const char *name) {
-    const struct export *found =
-        bsearch(name, exports, sizeof exports / sizeof *exports, sizeof *exports, compare);
-
-    return found ? found->address : NULL;
+void stubs_each(void (*see)(const char *name, any_function address)) {
+    for (size_t i = 0; i < sizeof exports / sizeof *exports; i++)
+        see(exports[i].name, exports[i].address);
 }
 
 int stubs_unknown(void) {

@@ -6,8 +6,8 @@
 
 typedef void (*any_function)(void);
 
-/* By exact name, NULL when the library exports no such function. No dlsym: what is under test hooks that. */
-any_function stubs_find(const char *name);
+/* Every function that the library exports. No dlsym: what is under test hooks that. */
+void stubs_each(void (*see)(const char *name, any_function address));
 
 /* Stands in for functions that no header here declares, of newer drivers for instance. */
 int stubs_unknown(void);
