@@ -292,9 +292,8 @@ bool flight_copy_slot(struct flight *flight, uint32_t index, struct flight_slot 
         /* Its owner goes on working: fields change under our hands, but each is whole. */
         const word *from = (const word *)&slot->span;
         word *to = (word *)&copy->span;
-        for (size_t i = 0; i < sizeof copy->span / sizeof(word); i++)
-            to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
-        memcpy(copy + 1, slot + 1, tags_size);
+        for (size_t i = 0; i < (sizeof copy->span + tags_size) / sizeof(word); i++)
+            to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED); /* the entries follow, a multiple of 8 */
         copy->span.tags_size = tags_size;
         copy->span.end_ns = 0; /* set already when it is about to be finished */
     }

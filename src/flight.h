@@ -54,7 +54,7 @@ struct flight *flight_create_in(const char *folder, const struct process_identit
 void flight_destroy(struct flight *flight);
 
 /* A free slot, in state TAKEN, its span zeroed; NULL when all are taken. The owner fills span and entries, then stores
- * state OPEN (release). Entries are append-only: write them, then release tags_size. */
+ * state OPEN (release). Entries are append-only: write them, then release tags_size; only a number may change its value, whole. */
 struct flight_slot *flight_take_slot(struct flight *flight);
 void flight_release_slot(struct flight *flight, struct flight_slot *slot);
 

@@ -63,6 +63,14 @@ static void keep_by_span_rule(const struct workflow *workflow, struct span *span
     if (per_second >= 0) span_number(span, TAG_SPAN_SAMPLING_MAX_PER_SECOND, per_second);
 }
 
+/* Kept up to date while the workflow runs: it may be killed. */
+static void note_counts(const struct workflow *workflow) {
+    span_renumber(workflow->span, TAG_NODES_TOTAL, workflow->executed + workflow->cached);
+    span_renumber(workflow->span, TAG_NODES_EXECUTED, workflow->executed);
+    span_renumber(workflow->span, TAG_NODES_CACHED, workflow->cached);
+    span_renumber(workflow->span, TAG_NODES_FAILED, workflow->failed);
+}
+
 struct workflow *workflow_create(const struct workflow_start *start, const struct config *config) {
     struct workflow *workflow = calloc(1, sizeof *workflow);
     if (!workflow) return NULL;
@@ -82,6 +90,7 @@ struct workflow *workflow_create(const struct workflow_start *start, const struc
     join_trace(workflow, start, resource);
     workflow->span = span_start(FLIGHT_WORKFLOW, &workflow->trace, workflow->span_id,
                                 start->parent ? start->parent->span_id : 0, start->wall_ns);
+    note_counts(workflow); /* before all other tags: they are looked for often */
     tag(workflow->span, TAG_RESOURCE, resource);
     keep_by_span_rule(workflow, workflow->span, workflow_name, resource, start->mono_ns);
     tag(workflow->span, TAG_SPAN_KIND, "consumer");
@@ -126,10 +135,6 @@ void workflow_finish(struct workflow *workflow, const char *status, uint64_t mon
     struct span *span = workflow->span;
     if (failure->type[0]) span_error(span, failure->type, failure->message, failure->stack);
     tag(span, TAG_WORKFLOW_STATUS, status);
-    span_number(span, TAG_NODES_TOTAL, workflow->executed + workflow->cached);
-    span_number(span, TAG_NODES_EXECUTED, workflow->executed);
-    span_number(span, TAG_NODES_CACHED, workflow->cached);
-    span_number(span, TAG_NODES_FAILED, workflow->failed);
     memory_close_workflow(workflow->memory, span);
     span_finish(span, wall(workflow, mono_ns));
     free_workflow(workflow);
@@ -232,6 +237,7 @@ void workflow_node_finish(struct workflow *workflow, struct node *node, enum nod
     span_finish(span, wall(workflow, mono_ns));
     node->span = NULL;
     node->done = true;
+    note_counts(workflow);
 }
 
 void workflow_node_cached(struct workflow *workflow, struct node *node,
@@ -250,6 +256,7 @@ void workflow_node_cached(struct workflow *workflow, struct node *node,
     span_finish(span, wall(workflow, end_mono_ns));
     node->span = NULL;
     node->done = true;
+    note_counts(workflow);
 }
 
 void workflow_node_discard(struct node *node) {

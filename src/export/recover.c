@@ -253,11 +253,43 @@ static struct flight_record *record_of(const struct recovery *r, const struct it
     return (struct flight_record *)(r->records.data + item->at);
 }
 
+/* The nodes of the workflow that were running; they have run, as those that had ended. */
+static unsigned count_running(const struct recovery *r, uint64_t root_span_id) {
+    unsigned count = 0;
+    for (size_t i = 0; i < item_count(r); i++) {
+        const struct flight_record *record = record_of(r, item_at(r, i));
+        count += item_at(r, i)->was_open && record->span.kind == FLIGHT_NODE &&
+                 record->span.trace.root_span_id == root_span_id;
+    }
+    return count;
+}
+
+/* The counts in an open workflow are those of nodes that had ended. */
+static void count_nodes(struct recovery *r, struct flight_record *workflow) {
+    unsigned running = count_running(r, workflow->span.span_id);
+    struct flight_tag tag;
+    const void *value;
+    for (size_t offset = 0; flight_tag_next(workflow + 1, workflow->span.tags_size, &offset, &tag, &value);) {
+        const char *name = r->names[tag.key];
+        double count;
+        if (tag.type != FLIGHT_NUMBER || (strcmp(name, tag_names[TAG_NODES_TOTAL]) != 0 &&
+                                          strcmp(name, tag_names[TAG_NODES_EXECUTED]) != 0))
+            continue;
+        memcpy(&count, value, sizeof count);
+        count += running;
+        memcpy((void *)value, &count, sizeof count); /* in our own copy */
+    }
+}
+
 static int copy_spans(struct recovery *r) {
     const struct batch_policy all = {.everything = true};
     r->death_ns = moment_of_death(r);
     flight_view_each(&r->view, copy_span, r);
     if (r->records.failed || r->items.failed) return -ENOMEM;
+    for (size_t i = 0; i < item_count(r); i++) {
+        struct flight_record *record = record_of(r, item_at(r, i));
+        if (item_at(r, i)->was_open && record->span.kind == FLIGHT_WORKFLOW) count_nodes(r, record);
+    }
     for (size_t i = 0; i < item_count(r); i++)
         if (!batch_add(&r->batch, record_of(r, item_at(r, i)), &all)) return -ENOMEM;
     batch_close(&r->batch);

@@ -128,6 +128,29 @@ void span_number(struct span *span, enum tag key, double value) {
     entry_done(span, room);
 }
 
+/* The value of the first number under that key in the entries; NULL. */
+static char *find_number(void *entries, size_t size, enum tag key) {
+    struct flight_tag tag;
+    const void *value;
+    for (size_t offset = 0; flight_tag_next(entries, size, &offset, &tag, &value);)
+        if (tag.key == key && tag.type == FLIGHT_NUMBER) return (char *)value;
+    return NULL;
+}
+
+void span_renumber(struct span *span, enum tag key, double value) {
+    typedef uint64_t __attribute__((may_alias)) word;
+    if (!alive(span)) return;
+    char *at = span->slot ? find_number(span->slot + 1, span->data->tags_size, key) : NULL;
+    if (!at) at = find_number(span->more.data, span->more.size, key);
+    if (!at) {
+        span_number(span, key, value);
+        return;
+    }
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    __atomic_store_n((word *)at, bits, __ATOMIC_RELAXED); /* whole for whoever reads it now */
+}
+
 void span_error(struct span *span, const char *type, const char *message, const char *stack) {
     if (!alive(span)) return;
     __atomic_store_n(&span->data->error, 1, __ATOMIC_RELAXED);

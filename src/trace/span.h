@@ -50,6 +50,10 @@ void span_text(struct span *span, enum tag key, const char *text, size_t size);
 /* Sets a numeric tag. */
 void span_number(struct span *span, enum tag key, double value);
 
+/* Sets a numeric tag that has been set before, in place: for what is counted while the span is open, so that who reads it
+ * after a kill knows how far it had come. Not found: sets it. */
+void span_renumber(struct span *span, enum tag key, double value);
+
 /* Marks the span as failed, with the three error tags; NULL for what is unknown. */
 void span_error(struct span *span, const char *type, const char *message, const char *stack);
 

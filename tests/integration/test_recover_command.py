@@ -81,6 +81,8 @@ def test_all_that_is_in_the_folder(tmp_path, flight_folder, recover, away):
             assert_killed(workflow)
             assert_killed(nodes["2"])
             assert nodes["1"]["meta"]["node.result"] == "SUCCESS"
+            counts = {name.split(".")[-1]: workflow["metrics"][name] for name in workflow["metrics"] if "nodes." in name}
+            assert counts == {"total": 2, "executed": 2, "cached": 0, "failed": 0}
         assert "no dead process of this user has left anything" in recover(agent.url).stdout
 
 

@@ -110,6 +110,40 @@ static void a_span_moves_from_a_slot_to_the_ring(void **state) {
     assert_null(take());
 }
 
+static double number_of(const struct flight_record *record, enum tag key, int which) {
+    struct flight_tag tag;
+    const void *value;
+    double number;
+    if (!entry(record, key, which, &tag, &value)) return -1;
+    memcpy(&number, value, sizeof number);
+    return number;
+}
+
+static void a_number_is_changed_in_place(void **state) {
+    (void)state;
+    struct span *span = node(1000);
+    char copy[FLIGHT_SLOT_SIZE] __attribute__((aligned(8)));
+    struct flight_slot *slot = (struct flight_slot *)copy;
+    span_renumber(span, TAG_NODES_TOTAL, 1); /* it is not there yet */
+    span_text(span, TAG_NODES_CACHED, "no number", 9);
+    for (int i = 2; i <= 100; i++)
+        span_renumber(span, TAG_NODES_TOTAL, i);
+    assert_true(flight_copy_slot(flight, 0, slot));
+    assert_int_equal(slot->span.tags_size, 16 + 24);
+    span_renumber(span, TAG_NODES_CACHED, 3);
+    for (int i = 0; i < 100; i++) /* to the heap */
+        span_text(span, TAG_NODE_ID, "a text that takes some room", 27);
+    span_renumber(span, TAG_NODES_FAILED, 4);
+    span_renumber(span, TAG_NODES_FAILED, 5);
+    span_renumber(span, TAG_NODES_TOTAL, 101);
+    span_finish(span, 2000);
+    const struct flight_record *record = take();
+    assert_true(number_of(record, TAG_NODES_TOTAL, 0) == 101 && number_of(record, TAG_NODES_TOTAL, 1) == -1);
+    assert_true(number_of(record, TAG_NODES_CACHED, 1) == 3);
+    assert_true(number_of(record, TAG_NODES_FAILED, 0) == 5 && number_of(record, TAG_NODES_FAILED, 1) == -1);
+    span_renumber(NULL, TAG_NODES_TOTAL, 1);
+}
+
 static void an_end_before_the_start_is_the_start(void **state) {
     (void)state;
     span_finish(node(1000), 999);
@@ -401,6 +435,7 @@ static void spans_of_many_threads_are_drained_and_copied_whole(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         CONNECTED(a_span_moves_from_a_slot_to_the_ring),
+        CONNECTED(a_number_is_changed_in_place),
         CONNECTED(an_end_before_the_start_is_the_start),
         CONNECTED(fresh_ids_are_given_and_differ),
         CONNECTED(an_error_carries_what_is_known),

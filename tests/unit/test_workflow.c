@@ -116,6 +116,32 @@ static void a_workflow_and_its_nodes_become_one_trace(void **state) {
     assert_null(flight_next(flight, &position));
 }
 
+/* It may be killed: so much had ended. */
+static void an_open_workflow_has_its_counts(void **state) {
+    (void)state;
+    struct workflow *workflow = new_workflow(NULL);
+    struct node *ran = workflow_node(workflow, "3"), *running = workflow_node(workflow, "4");
+    workflow_node_start(workflow, ran, &sampler_node, 6000);
+    workflow_node_finish(workflow, ran, NODE_SUCCESS, NULL, 9000);
+    workflow_node_cached(workflow, workflow_node(workflow, "5"), &sampler_node, 9000, 9000);
+    workflow_node_start(workflow, running, &sampler_node, 9000);
+    struct {
+        struct flight_record record;
+        char tags[FLIGHT_SLOT_SIZE];
+    } open;
+    char copy[FLIGHT_SLOT_SIZE] __attribute__((aligned(8)));
+    const struct flight_slot *slot = (const struct flight_slot *)copy;
+    assert_true(flight_copy_slot(flight, 0, (struct flight_slot *)copy));
+    assert_int_equal(slot->span.kind, FLIGHT_WORKFLOW);
+    open.record.span = slot->span;
+    memcpy(&open.record + 1, slot + 1, slot->span.tags_size);
+    assert_string_equal(tag_of(&open.record, TAG_NODES_TOTAL), "2");
+    assert_string_equal(tag_of(&open.record, TAG_NODES_EXECUTED), "1");
+    assert_string_equal(tag_of(&open.record, TAG_NODES_CACHED), "1");
+    assert_string_equal(tag_of(&open.record, TAG_NODES_FAILED), "0");
+    workflow_finish(workflow, NULL, 10000);
+}
+
 static void the_first_failure_is_the_workflows(void **state) {
     (void)state;
     struct workflow *workflow = new_workflow(NULL);
@@ -242,6 +268,7 @@ static void ten_thousand_nodes_are_found_again(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(a_workflow_and_its_nodes_become_one_trace),
+        TEST(an_open_workflow_has_its_counts),
         TEST(the_first_failure_is_the_workflows),
         TEST(an_interrupt_is_no_error),
         TEST(what_is_still_pending_is_closed_with_the_workflow),
