@@ -63,12 +63,11 @@ static void keep_by_span_rule(const struct workflow *workflow, struct span *span
     if (per_second >= 0) span_number(span, TAG_SPAN_SAMPLING_MAX_PER_SECOND, per_second);
 }
 
-/* Kept up to date while the workflow runs: it may be killed. */
-static void note_counts(const struct workflow *workflow) {
+/* One more node of that kind. The counts are kept up to date in the open span: the workflow may be killed. */
+static void count_node(struct workflow *workflow, unsigned *count, enum tag key) {
+    ++*count;
     span_renumber(workflow->span, TAG_NODES_TOTAL, workflow->executed + workflow->cached);
-    span_renumber(workflow->span, TAG_NODES_EXECUTED, workflow->executed);
-    span_renumber(workflow->span, TAG_NODES_CACHED, workflow->cached);
-    span_renumber(workflow->span, TAG_NODES_FAILED, workflow->failed);
+    span_renumber(workflow->span, key, *count);
 }
 
 struct workflow *workflow_create(const struct workflow_start *start, const struct config *config) {
@@ -90,7 +89,11 @@ struct workflow *workflow_create(const struct workflow_start *start, const struc
     join_trace(workflow, start, resource);
     workflow->span = span_start(FLIGHT_WORKFLOW, &workflow->trace, workflow->span_id,
                                 start->parent ? start->parent->span_id : 0, start->wall_ns);
-    note_counts(workflow); /* before all other tags: they are looked for often */
+    /* Before all other tags: they are looked for at every node. */
+    span_number(workflow->span, TAG_NODES_TOTAL, 0);
+    span_number(workflow->span, TAG_NODES_EXECUTED, 0);
+    span_number(workflow->span, TAG_NODES_CACHED, 0);
+    span_number(workflow->span, TAG_NODES_FAILED, 0);
     tag(workflow->span, TAG_RESOURCE, resource);
     keep_by_span_rule(workflow, workflow->span, workflow_name, resource, start->mono_ns);
     tag(workflow->span, TAG_SPAN_KIND, "consumer");
@@ -226,8 +229,6 @@ void workflow_node_wait(struct workflow *workflow, struct node *node, bool waiti
 void workflow_node_finish(struct workflow *workflow, struct node *node, enum node_result result,
                           const struct failure *failure, uint64_t mono_ns) {
     struct span *span = node->span;
-    workflow->executed++;
-    if (result == NODE_FAILURE) workflow->failed++;
     tag(span, TAG_NODE_RESULT, result_names[result]);
     if (failure && failure->type[0]) span_error(span, failure->type, failure->message, failure->stack);
     span_number(span, TAG_NODE_EXECUTIONS, node->executions);
@@ -235,9 +236,10 @@ void workflow_node_finish(struct workflow *workflow, struct node *node, enum nod
     if (workflow->config->node_memory) memory_close_node(node->memory, failure, span, mono_ns);
     node->memory = NULL;
     span_finish(span, wall(workflow, mono_ns));
+    if (result == NODE_FAILURE) count_node(workflow, &workflow->failed, TAG_NODES_FAILED);
+    count_node(workflow, &workflow->executed, TAG_NODES_EXECUTED);
     node->span = NULL;
     node->done = true;
-    note_counts(workflow);
 }
 
 void workflow_node_cached(struct workflow *workflow, struct node *node,
@@ -248,15 +250,14 @@ void workflow_node_cached(struct workflow *workflow, struct node *node,
         span = open_span(workflow, node, description, start_mono_ns);
         keep_by_span_rule(workflow, span, node_name, description->class_type, start_mono_ns);
     }
-    workflow->cached++;
     memory_discard(node->memory);
     node->memory = NULL;
     tag(span, TAG_NODE_CACHED, "true");
     tag(span, TAG_NODE_RESULT, result_names[NODE_SUCCESS]);
     span_finish(span, wall(workflow, end_mono_ns));
+    count_node(workflow, &workflow->cached, TAG_NODES_CACHED);
     node->span = NULL;
     node->done = true;
-    note_counts(workflow);
 }
 
 void workflow_node_discard(struct node *node) {
