@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from left_behind import in_a_node, killed
 from programs import LIBRARY, environment
 from strict_agent_process import StrictAgent
-from test_kills import Victim
 
 from rig.launcher import COMFYDD
 from rig.process import free_ports
@@ -133,7 +133,7 @@ def test_a_flight_folder_that_cannot_be_used(doctor, tmp_path):
 
 def test_spans_of_a_dead_process(doctor, tmp_path, flight_folder):
     url = f"http://127.0.0.1:{free_ports(1)[0]}"
-    victim = Victim(tmp_path, flight_folder, url, "sleep", "60").begins()
+    victim = in_a_node(tmp_path, flight_folder, url)
     assert doctor()["left behind"] == [(True, "nothing")]
     victim.kill()
     text = problem(doctor(), "left behind")
@@ -170,11 +170,10 @@ def test_a_database_that_is_away(doctor, tmp_path):
         doctor(COMFYDD_JOBS_DB=f"sqlite:{tmp_path}/jobs.db", COMFYDD_JOBS_SQL="SELECT :job"), "record of jobs")
 
 
-def test_jobs_that_wait(doctor, tmp_path):
+def test_jobs_that_wait(doctor, tmp_path, flight_folder):
     """A process was killed under a comfydd run whose database is away; the doctor is asked later."""
     away = {"COMFYDD_JOBS_DB": f"sqlite:{tmp_path}/missing/jobs.db", "COMFYDD_STATE": tmp_path / "state"}
-    victim = Victim(tmp_path, os.environ["COMFYDD_FLIGHT_FOLDER"], "http://127.0.0.1:1", "sleep", "60").begins()
-    victim.kill()
+    killed(tmp_path, flight_folder, "http://127.0.0.1:1")
     subprocess.run([COMFYDD, "recover"], env=environment(DD_TRACE_AGENT_URL="http://127.0.0.1:1", **away), timeout=60,
                    capture_output=True)
     page = doctor(**away)

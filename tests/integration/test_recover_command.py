@@ -6,13 +6,13 @@ import subprocess
 
 import pytest
 from jobs_rig import Sqlite
+from left_behind import in_a_node, killed
 from programs import environment
 from strict_agent_process import StrictAgent
-from test_kills import Victim, assert_killed, files, split
+from test_kills import assert_killed, files, split
 
-from rig import flight
 from rig.launcher import COMFYDD
-from rig.process import free_ports, wait_for
+from rig.process import free_ports
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -40,27 +40,6 @@ def recover(tmp_path, flight_folder):
         return done
 
     return run
-
-
-def in_a_node(tmp_path, folder, url, **variables):
-    """A process that is in the middle of a node."""
-    victim = Victim(tmp_path, folder, url, "sleep", "60", **variables).begins()
-
-    def is_in_node():
-        memories = [flight.read(path) for path in files(folder)]
-        return any(m.pid == victim.process.pid and m.finished and len(m.open) == 2 for m in memories)
-
-    wait_for("the node", 30, is_in_node)
-    return victim
-
-
-def killed(tmp_path, folder, url, **variables):
-    """The file of a process that was killed in a node, and the id of its workflow."""
-    before = set(files(folder))
-    victim = in_a_node(tmp_path, folder, url, **variables)
-    victim.kill()
-    ((path,), (prompt,)) = set(files(folder)) - before, victim.prompts("begin")
-    return path, prompt
 
 
 def test_all_that_is_in_the_folder(tmp_path, flight_folder, recover, away):
