@@ -50,31 +50,6 @@ struct flight {
 
 /* ---- entries ---- */
 
-size_t flight_tag_room(size_t size) {
-    return sizeof(struct flight_tag) + ((size + 7) & ~(size_t)7);
-}
-
-char *flight_tag_write(char *at, uint16_t key, enum flight_tag_type type, const void *value, size_t size) {
-    struct flight_tag tag = {.key = key, .type = (uint16_t)type, .size = (uint32_t)size};
-    size_t room = flight_tag_room(size);
-    if (room > sizeof tag) memset(at + room - 8, 0, 8);
-    memcpy(at, &tag, sizeof tag);
-    if (size) memcpy(at + sizeof tag, value, size);
-    return at + room;
-}
-
-bool flight_tag_next(const void *entries, size_t size, size_t *offset, struct flight_tag *tag,
-                     const void **value) {
-    if (*offset > size || size - *offset < sizeof *tag) return false;
-    const char *at = (const char *)entries + *offset;
-    memcpy(tag, at, sizeof *tag);
-    size_t room = flight_tag_room(tag->size);
-    if (room > size - *offset) return false;
-    *value = at + sizeof *tag;
-    *offset += room;
-    return true;
-}
-
 size_t flight_tag_count(const void *entries, size_t size) {
     size_t offset = 0, count = 0;
     struct flight_tag tag;

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define FLIGHT_RING_SIZE  (4u << 20) /* bytes: about 8,000 node spans */
 #define FLIGHT_SLOT_SIZE  1024u
@@ -25,15 +26,41 @@ struct flight;
 /* ---- entries ---- */
 
 /* Bytes that an entry with a value of `size` bytes takes. */
-size_t flight_tag_room(size_t size);
+static inline size_t flight_tag_room(size_t size) {
+    return sizeof(struct flight_tag) + ((size + 7) & ~(size_t)7);
+}
 
 /* Writes one entry at `at` (flight_tag_room bytes) and returns the byte after it. */
-char *flight_tag_write(char *at, uint16_t key, enum flight_tag_type type, const void *value, size_t size);
+static inline char *flight_tag_write(char *at, uint16_t key, enum flight_tag_type type, const void *value,
+                                     size_t size) {
+    struct flight_tag tag = {.key = key, .type = (uint16_t)type, .size = (uint32_t)size};
+    size_t room = flight_tag_room(size);
+    if (room > sizeof tag) memset(at + room - 8, 0, 8);
+    memcpy(at, &tag, sizeof tag);
+    if (size) memcpy(at + sizeof tag, value, size);
+    return at + room;
+}
 
 /* Steps through entries: *offset starts at 0. False at the end, and at the first entry that does not fit into
  * `size`. *value is not aligned. */
-bool flight_tag_next(const void *entries, size_t size, size_t *offset, struct flight_tag *tag,
-                     const void **value);
+static inline bool flight_tag_next(const void *entries, size_t size, size_t *offset, struct flight_tag *tag,
+                                   const void **value) {
+    if (*offset > size || size - *offset < sizeof *tag) return false;
+    const char *at = (const char *)entries + *offset;
+    memcpy(tag, at, sizeof *tag);
+    size_t room = flight_tag_room(tag->size);
+    if (room > size - *offset) return false;
+    *value = at + sizeof *tag;
+    *offset += room;
+    return true;
+}
+
+/* Whether the entry is a number, and which. */
+static inline bool flight_tag_number(const struct flight_tag *tag, const void *value, double *number) {
+    if (tag->type != FLIGHT_NUMBER || tag->size != sizeof *number) return false;
+    memcpy(number, value, sizeof *number);
+    return true;
+}
 
 /* How many entries flight_tag_next steps through. */
 size_t flight_tag_count(const void *entries, size_t size);

@@ -3,9 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-char *buf_room(struct buf *b, size_t size) {
+char *buf_grow(struct buf *b, size_t size) {
     if (b->failed) return NULL;
-    if (size <= b->capacity - b->size) return b->data + b->size;
     size_t wanted = b->capacity ? b->capacity : 256;
     while (wanted - b->size < size) {
         if (wanted > (size_t)-1 / 2) {

@@ -96,8 +96,6 @@ struct workflow *workflow_create(const struct workflow_start *start, const struc
     span_number(workflow->span, TAG_NODES_FAILED, 0);
     tag(workflow->span, TAG_RESOURCE, resource);
     keep_by_span_rule(workflow, workflow->span, workflow_name, resource, start->mono_ns);
-    tag(workflow->span, TAG_SPAN_KIND, "consumer");
-    span_number(workflow->span, TAG_TOP_LEVEL, 1);
     tag(workflow->span, TAG_PROMPT_ID, workflow->prompt_id);
     tag(workflow->span, TAG_JOB_ID, start->job_id);
     tag(workflow->span, TAG_ORIGIN, workflow->origin);
@@ -110,7 +108,6 @@ static void free_workflow(struct workflow *workflow) {
     for (size_t i = 0; i < workflow->chain_count; i++)
         for (struct node *node = workflow->chains[i], *next; node; node = next) {
             next = node->next;
-            free(node->id);
             free(node);
         }
     free(workflow->chains);
@@ -180,14 +177,12 @@ struct node *workflow_node(struct workflow *workflow, const char *id) {
     uint64_t hash = hash_of(id);
     for (struct node *node = workflow->chains[hash % workflow->chain_count]; node; node = node->next)
         if (node->hash == hash && strcmp(node->id, id) == 0) return node;
-    struct node *node = calloc(1, sizeof *node);
-    char *copy = node ? strdup(id) : NULL;
-    if (!copy) {
-        free(node);
-        return NULL;
-    }
+    size_t size = strlen(id) + 1;
+    struct node *node = malloc(sizeof *node + size);
+    if (!node) return NULL;
     if (workflow->node_count++ >= workflow->chain_count) grow(workflow);
-    *node = (struct node){.next = workflow->chains[hash % workflow->chain_count], .hash = hash, .id = copy};
+    *node = (struct node){.next = workflow->chains[hash % workflow->chain_count], .hash = hash};
+    memcpy(node->id, id, size);
     workflow->chains[hash % workflow->chain_count] = node;
     return node;
 }
@@ -199,10 +194,7 @@ static struct span *open_span(struct workflow *workflow, struct node *node,
     if (!workflow->config->node_tracing) return NULL;
     struct span *span =
         span_start(FLIGHT_NODE, &workflow->trace, 0, workflow->span_id, wall(workflow, mono_ns));
-    tag(span, TAG_RESOURCE, description->class_type);
     tag(span, TAG_NODE_CLASS_TYPE, description->class_type);
-    tag(span, TAG_SPAN_KIND, "internal");
-    span_number(span, TAG_MEASURED, 1);
     tag(span, TAG_NODE_ID, node->id);
     tag(span, TAG_PROMPT_ID, workflow->prompt_id);
     tag(span, TAG_NODE_DISPLAY_ID, description->display_id);

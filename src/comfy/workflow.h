@@ -24,12 +24,12 @@ struct memory;
 struct node {
     struct node *next; /* same hash chain */
     uint64_t hash;
-    char *id; /* owned */
     struct span *span;
     struct memory *memory; /* owned; while its span is open */
     uint64_t active_ns;    /* spent inside the executor's calls */
     unsigned executions;
     bool done; /* its span is finished, or it needs none */
+    char id[];
 };
 
 struct workflow {

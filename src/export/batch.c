@@ -88,11 +88,15 @@ bool batch_gather(struct batch *b, struct flight *flight, const struct batch_pol
 
 void batch_close(struct batch *b) {
     size_t due = 0;
-    for (size_t i = 0; i < b->item_count; i++)
-        if (b->traces[b->items[i].trace].is_due) b->items[due++] = b->items[i];
+    bool in_order = true; /* as they are when workflows follow each other */
+    for (size_t i = 0; i < b->item_count; i++) {
+        if (!b->traces[b->items[i].trace].is_due) continue;
+        in_order &= !due || b->items[due - 1].trace <= b->items[i].trace;
+        b->items[due++] = b->items[i];
+    }
     b->waiting = b->item_count - due;
     b->item_count = due;
-    if (due) qsort(b->items, due, sizeof *b->items, by_trace);
+    if (!in_order) qsort(b->items, due, sizeof *b->items, by_trace);
 }
 
 size_t batch_portion(const struct batch *b, size_t first, size_t bytes, bool may_split) {

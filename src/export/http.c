@@ -1,6 +1,7 @@
 #include "export/http.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -232,7 +233,8 @@ static size_t feed_body(struct http_reply *r, const char *bytes, size_t size) {
 void http_reply_begin(struct http_reply *r) {
     struct buf body = r->body;
     buf_clear(&body);
-    *r = (struct http_reply){.body = body};
+    memset(r, 0, offsetof(struct http_reply, head));
+    r->body = body;
 }
 
 void http_reply_finish(struct http_reply *r) {

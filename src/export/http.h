@@ -42,10 +42,10 @@ struct http_reply {
     bool keep_alive; /* the connection can carry another request */
     struct buf body; /* owned */
     /* private */
-    char head[HTTP_HEAD_LIMIT]; /* lines, each terminated once the head is complete */
     size_t head_size, line_size, extra_size;
     uint64_t left;
     unsigned digits;
+    char head[HTTP_HEAD_LIMIT]; /* lines, each terminated once the head is complete */
 };
 
 /* Gets ready for a reply; memory of an earlier one is kept. The first time on a zeroed struct. */

@@ -58,6 +58,25 @@ static void take_propagated(struct v04_identity *id, struct encoding *e, const c
     if (i == e->propagated_count) e->propagated_count++;
 }
 
+/* What is not simply sent under its name. */
+static void take_field(struct v04_identity *id, struct encoding *e, const struct flight_tag *tag,
+                       const void *value, bool is_first) {
+    enum v04_role role = id->keys[tag->key].role;
+    double time;
+    if (role == ROLE_EVENT && flight_tag_number(tag, value, &time)) {
+        e->event_ns = id->events && time > 0 && time < 1.8e19 ? (uint64_t)time : 0;
+    } else if (tag->type != FLIGHT_TEXT) {
+        return;
+    } else if (role == ROLE_RESOURCE) {
+        e->resource = value;
+        e->resource_size = tag->size;
+    } else if (role == ROLE_ORIGIN && is_first) {
+        v04_identity_text(id, v04_identity_own(id, OWN_ORIGIN), value, tag->size);
+    } else if (role == ROLE_PROPAGATED && is_first) {
+        take_propagated(id, e, value, tag->size);
+    }
+}
+
 static void take_entries(struct v04_identity *id, struct encoding *e, const struct v04_span *s,
                          bool is_first) {
     size_t offset = 0;
@@ -65,23 +84,10 @@ static void take_entries(struct v04_identity *id, struct encoding *e, const stru
     const void *value;
     while (flight_tag_next(s->tags, s->span->tags_size, &offset, &tag, &value)) {
         if (tag.key >= id->name_count) continue;
-        enum v04_role role = id->keys[tag.key].role;
-        if (role == ROLE_TAG) {
+        if (id->keys[tag.key].role == ROLE_TAG)
             v04_identity_entry(id, &tag, value);
-        } else if (role == ROLE_EVENT && tag.type == FLIGHT_NUMBER) {
-            double time;
-            memcpy(&time, value, sizeof time);
-            e->event_ns = id->events && time > 0 && time < 1.8e19 ? (uint64_t)time : 0;
-        } else if (tag.type != FLIGHT_TEXT) {
-            continue;
-        } else if (role == ROLE_RESOURCE) {
-            e->resource = value;
-            e->resource_size = tag.size;
-        } else if (role == ROLE_ORIGIN && is_first) {
-            v04_identity_text(id, v04_identity_own(id, OWN_ORIGIN), value, tag.size);
-        } else if (role == ROLE_PROPAGATED && is_first) {
-            take_propagated(id, e, value, tag.size);
-        }
+        else
+            take_field(id, e, &tag, value, is_first);
     }
 }
 
@@ -128,32 +134,48 @@ static void take_trace(struct v04_identity *id, struct encoding *e, const struct
     }
 }
 
-static void pack_map_header(struct writer *w, const struct v04_identity *id,
-                            const struct v04_shared_tags *shared, size_t count) {
-    count += shared->count;
-    for (size_t i = 0; id->overrides && i < shared->count; i++)
-        count -= id->places[shared->tags[i].key] != 0;
-    pack_map(w, count);
+/* A tag that all spans of the kind have, and this one has no value of its own for. */
+static bool is_left(const struct v04_identity *id, const struct v04_kind *kind, uint32_t key,
+                    enum v04_map map) {
+    return v04_tags_has(&kind->tags, key) && kind->tags.places[key].map == map &&
+           !v04_tags_has(&id->span, key);
 }
 
-static void pack_shared(struct writer *w, const struct v04_identity *id,
-                        const struct v04_shared_tags *shared) {
-    if (!id->overrides && shared->count) {
-        writer_put(w, shared->packed.data, shared->packed.size);
+static void pack_common(struct writer *w, const struct v04_identity *id, const struct v04_kind *kind,
+                        enum v04_map map) {
+    const struct buf *packed = &kind->tags.maps[map].packed;
+    if (!id->overrides) {
+        writer_put(w, packed->data, packed->size);
         return;
     }
-    for (size_t i = 0; i < shared->count; i++)
-        if (!id->places[shared->tags[i].key])
-            writer_put(w, shared->packed.data + shared->tags[i].offset, shared->tags[i].size);
+    for (uint32_t key = 0; key < id->key_count; key++) {
+        size_t size;
+        const char *tag = v04_tags_packed(&kind->tags, key, &size);
+        if (is_left(id, kind, key, map)) writer_put(w, tag, size);
+    }
 }
 
-static void pack_meta(struct writer *w, const struct v04_identity *id, const struct encoding *e,
-                      size_t text_count) {
+static size_t count_common(const struct v04_identity *id, const struct v04_kind *kind, enum v04_map map) {
+    if (!id->overrides) return kind->tags.maps[map].count;
+    size_t count = 0;
+    for (uint32_t key = 0; key < id->key_count; key++)
+        count += is_left(id, kind, key, map);
+    return count;
+}
+
+/* All tags of one map; `more` will follow. */
+static void pack_tags(struct writer *w, const struct v04_identity *id, const struct v04_kind *kind,
+                      enum v04_map map, size_t more) {
+    const struct v04_tags_map *own = &id->span.maps[map];
+    pack_map(w, count_common(id, kind, map) + own->count + more);
+    pack_common(w, id, kind, map);
+    if (own->count) writer_put(w, own->packed.data, own->packed.size);
+}
+
+static void pack_meta(struct writer *w, const struct v04_identity *id, const struct v04_kind *kind,
+                      const struct encoding *e) {
     pack_literal(w, "meta");
-    pack_map_header(w, id, &id->meta, text_count + e->propagated_count);
-    pack_shared(w, id, &id->meta);
-    for (size_t i = 0; i < id->value_count; i++)
-        if (!id->values[i].is_number) v04_value_pack(w, id, &id->values[i]);
+    pack_tags(w, id, kind, META, e->propagated_count);
     for (size_t i = 0; i < e->propagated_count; i++) {
         pack_str(w, e->propagated[i].name_size);
         pack_str_body(w, e->propagated[i].name, e->propagated[i].name_size);
@@ -161,32 +183,40 @@ static void pack_meta(struct writer *w, const struct v04_identity *id, const str
     }
 }
 
-static void pack_metrics(struct writer *w, const struct v04_identity *id, size_t number_count) {
-    pack_literal(w, "metrics");
-    pack_map_header(w, id, &id->metrics, number_count);
-    pack_shared(w, id, &id->metrics);
-    for (size_t i = 0; i < id->value_count; i++)
-        if (id->values[i].is_number) v04_value_pack(w, id, &id->values[i]);
-}
-
 /* An attribute of an event: what the tag is, with its type. */
-static void pack_attribute(struct writer *w, const struct v04_identity *id, const struct v04_value *value) {
+static void pack_attribute(struct writer *w, const struct v04_identity *id, uint32_t key) {
     enum { STRING = 0, INTEGER = 2 };
-    writer_put(w, id->keys[value->key].packed, id->keys[value->key].packed_size);
+    size_t size, name_size = id->keys[key].packed_size;
+    const char *packed = v04_tags_packed(&id->span, key, &size);
+    bool is_number = id->span.places[key].map == METRICS;
+    writer_put(w, packed, name_size);
     pack_map(w, 2);
     pack_literal(w, "type");
-    pack_int32(w, value->is_number ? INTEGER : STRING);
-    pack_literal(w, value->is_number ? "int_value" : "string_value");
-    if (value->is_number)
-        pack_int64(w, value->number < 9e18 ? (int64_t)value->number : INT64_MAX);
-    else
-        pack_text(w, value->text, value->size, VALUE_LIMIT);
+    pack_int32(w, is_number ? INTEGER : STRING);
+    pack_literal(w, is_number ? "int_value" : "string_value");
+    if (is_number) {
+        double number = packed_double(packed + name_size);
+        pack_int64(w, number < 9e18 ? (int64_t)number : INT64_MAX);
+    } else {
+        writer_put(w, packed + name_size, size - name_size);
+    }
 }
 
 enum { EVENT_ROOM = 100, ATTRIBUTE_ROOM = 40 }; /* without names and values */
 
+static bool is_attribute(const struct v04_identity *id, uint32_t key) {
+    return id->keys[key].in_event && v04_tags_has(&id->span, key);
+}
+
 static size_t event_count(const struct encoding *e) {
     return (e->event_ns != 0) + (e->stalled_ns != 0);
+}
+
+static size_t events_room(const struct v04_identity *id, const struct encoding *e) {
+    size_t room = event_count(e) * EVENT_ROOM;
+    for (uint32_t key = 0; e->event_ns && key < id->key_count; key++)
+        if (is_attribute(id, key)) room += ATTRIBUTE_ROOM + id->span.places[key].size;
+    return room;
 }
 
 static void pack_stall(struct writer *w, uint64_t time_ns) {
@@ -197,10 +227,10 @@ static void pack_stall(struct writer *w, uint64_t time_ns) {
     pack_uint64(w, time_ns);
 }
 
-static void pack_event(struct writer *w, const struct v04_identity *id, uint64_t time_ns) {
+static void pack_out_of_memory(struct writer *w, const struct v04_identity *id, uint64_t time_ns) {
     size_t count = 0;
-    for (size_t i = 0; i < id->value_count; i++)
-        count += id->keys[id->values[i].key].in_event;
+    for (uint32_t key = 0; key < id->key_count; key++)
+        count += is_attribute(id, key);
     pack_map(w, 3);
     pack_literal(w, "name");
     pack_literal(w, "out_of_memory");
@@ -208,38 +238,48 @@ static void pack_event(struct writer *w, const struct v04_identity *id, uint64_t
     pack_uint64(w, time_ns);
     pack_literal(w, "attributes");
     pack_map(w, count);
-    for (size_t i = 0; i < id->value_count; i++)
-        if (id->keys[id->values[i].key].in_event) pack_attribute(w, id, &id->values[i]);
+    for (uint32_t key = 0; key < id->key_count; key++)
+        if (is_attribute(id, key)) pack_attribute(w, id, key);
 }
 
-static void pack_span(struct buf *out, const struct v04_identity *id, const struct encoding *e,
-                      const struct v04_span *s) {
+static void pack_events(struct writer *w, const struct v04_identity *id, const struct encoding *e) {
+    pack_literal(w, "span_events");
+    pack_array(w, event_count(e));
+    if (e->event_ns) pack_out_of_memory(w, id, e->event_ns);
+    if (e->stalled_ns) pack_stall(w, e->stalled_ns);
+}
+
+/* What the span says, else its class type, else its name. */
+static void pack_resource(struct writer *w, const struct v04_identity *id, const struct v04_kind *kind,
+                          const struct encoding *e) {
+    uint32_t key = v04_identity_own(id, OWN_CLASS_TYPE);
+    size_t size = 0, name_size = id->keys[key].packed_size;
+    const char *tag = v04_tags_has(&id->span, key) ? v04_tags_packed(&id->span, key, &size) : NULL;
+    if (e->resource_size)
+        pack_text(w, e->resource, e->resource_size, RESOURCE_LIMIT);
+    else if (tag && size - name_size <= HEADER_ROOM + RESOURCE_LIMIT)
+        writer_put(w, tag + name_size, size - name_size);
+    else
+        pack_literal(w, kind->name);
+}
+
+static void pack_span(struct buf *out, const struct v04_identity *id, const struct v04_kind *kind,
+                      const struct encoding *e, const struct v04_span *s) {
     const struct flight_span *span = s->span;
-    const struct buf *fields = span->kind == FLIGHT_WORKFLOW ? &id->workflow_fields : &id->node_fields;
     uint64_t duration = s->end_ns > span->start_ns ? s->end_ns - span->start_ns : 0;
     /* 200: the keys and numbers written below. */
-    size_t room = 200 + fields->size + text_room(e->resource_size, RESOURCE_LIMIT) + id->meta.packed.size +
-                  id->metrics.packed.size;
-    size_t text_count = 0;
-    for (size_t i = 0; i < id->value_count; i++) {
-        room += v04_value_room(id, &id->values[i]);
-        text_count += !id->values[i].is_number;
-        if (e->event_ns && id->keys[id->values[i].key].in_event)
-            room += v04_value_room(id, &id->values[i]) + ATTRIBUTE_ROOM;
-    }
-    room += event_count(e) * EVENT_ROOM;
+    size_t room = 200 + kind->fields.size + text_room(RESOURCE_LIMIT, RESOURCE_LIMIT) + events_room(id, e);
+    for (int map = 0; map < MAPS; map++)
+        room += kind->tags.maps[map].packed.size + id->span.maps[map].packed.size;
     for (size_t i = 0; i < e->propagated_count; i++)
         room += 2 * HEADER_ROOM + e->propagated[i].name_size +
                 text_room(e->propagated[i].value_size, VALUE_LIMIT);
     struct writer w = writer_begin(out, room);
     if (!w.at) return;
     char *map = w.at;
-    writer_put(&w, fields->data, fields->size);
+    writer_put(&w, kind->fields.data, kind->fields.size);
     if (event_count(e)) ++*map; /* one field more than the short map's first byte says */
-    if (e->resource_size)
-        pack_text(&w, e->resource, e->resource_size, RESOURCE_LIMIT);
-    else
-        pack_literal(&w, span->kind == FLIGHT_WORKFLOW ? "comfyui.workflow.execute" : "comfyui.node.execute");
+    pack_resource(&w, id, kind, e);
     pack_literal(&w, "trace_id");
     pack_uint64(&w, span->trace.trace_id_low);
     pack_literal(&w, "span_id");
@@ -252,14 +292,10 @@ static void pack_span(struct buf *out, const struct v04_identity *id, const stru
     pack_int64(&w, duration < INT64_MAX ? (int64_t)duration : INT64_MAX);
     pack_literal(&w, "error");
     pack_int32(&w, span->error != 0);
-    pack_meta(&w, id, e, text_count);
-    pack_metrics(&w, id, id->value_count - text_count);
-    if (event_count(e)) {
-        pack_literal(&w, "span_events");
-        pack_array(&w, event_count(e));
-    }
-    if (e->event_ns) pack_event(&w, id, e->event_ns);
-    if (e->stalled_ns) pack_stall(&w, e->stalled_ns);
+    pack_meta(&w, id, kind, e);
+    pack_literal(&w, "metrics");
+    pack_tags(&w, id, kind, METRICS, 0);
+    if (event_count(e)) pack_events(&w, id, e);
     writer_end(&w, out);
 }
 
@@ -285,7 +321,8 @@ static void encode_span(struct buf *out, struct v04_identity *id, const struct v
     else if (s->span->partial_version)
         v04_identity_number(id, v04_identity_own(id, OWN_WAS_LONG_RUNNING), 1);
     if (is_first) take_trace(id, &e, &s->span->trace, keep_rate);
-    pack_span(out, id, &e, s);
+    out->failed |= v04_tags_failed(&id->span);
+    pack_span(out, id, v04_identity_kind(id, s->span), &e, s);
     v04_identity_clear(id);
 }
 

@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/utf8.h"
 
+#include <endian.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -47,6 +48,16 @@ static inline int writer_put(struct writer *w, const void *bytes, size_t size) {
 static inline void pack_literal(struct writer *w, const char *text) {
     pack_str(w, strlen(text));
     pack_str_body(w, text, strlen(text));
+}
+
+/* The number that pack_double has written at `at`. */
+static inline double packed_double(const char *at) {
+    uint64_t bits;
+    double number;
+    memcpy(&bits, at + 1, sizeof bits);
+    bits = be64toh(bits);
+    memcpy(&number, &bits, sizeof number);
+    return number;
 }
 
 /* Room that pack_text may need. */

@@ -22,10 +22,14 @@ static size_t chunk_length(const struct batch_item *items, size_t count) {
 uint32_t payload_encode(struct payload *p, struct v04_identity *identity, const struct batch_item *items,
                         size_t count, double keep_rate) {
     uint32_t chunks = 0;
+    size_t records = 0;
     if (!payload_reserve(p, count)) return 0;
-    for (size_t at = 0; at < count; at += chunk_length(items + at, count - at))
-        chunks++;
+    for (size_t i = 0; i < count; i++) {
+        chunks += !i || items[i].trace != items[i - 1].trace;
+        records += items[i].record->size;
+    }
     buf_clear(&p->bytes);
+    buf_room(&p->bytes, 2 * records); /* about what it takes: growing step by step copies it as often */
     v04_begin(&p->bytes, chunks);
     for (size_t at = 0, length; at < count; at += length) {
         length = chunk_length(items + at, count - at);

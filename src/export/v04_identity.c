@@ -3,7 +3,6 @@
 #include "export/msgpack_v04.h"
 #include "flight.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +19,10 @@ static const char *const own_names[OWN_COUNT] = {
     [OWN_TRACER_KEEP_RATE] = "_dd.tracer_kr",
     [OWN_PARTIAL_VERSION] = "_dd.partial_version",
     [OWN_WAS_LONG_RUNNING] = "_dd.was_long_running",
+    [OWN_SPAN_KIND] = "span.kind",
+    [OWN_TOP_LEVEL] = "_dd.top_level",
+    [OWN_MEASURED] = "_dd.measured",
+    [OWN_CLASS_TYPE] = "node.class_type",
     [OWN_STALLED_AFTER] = "watchdog.stalled_after_ms",
 };
 
@@ -63,70 +66,73 @@ static bool key_add(struct v04_identity *id, const char *name, size_t size, enum
     return true;
 }
 
-static void tag_set(struct v04_identity *id, uint32_t key, struct v04_value value) {
-    value.key = id->keys[key].same;
-    uint32_t *place = &id->places[value.key];
-    if (!*place) *place = (uint32_t)++id->value_count;
-    id->values[*place - 1] = value;
-    id->overrides |= id->keys[value.key].shared;
-}
+/* ---- a span's tags ---- */
 
 void v04_identity_text(struct v04_identity *id, uint32_t key, const char *text, size_t size) {
-    tag_set(id, key, (struct v04_value){.text = text, .size = (uint32_t)size});
+    uint32_t same = id->keys[key].same;
+    const struct v04_key *name = &id->keys[same];
+    id->overrides |= name->shared;
+    v04_tags_text(&id->span, same, name->packed, name->packed_size, text, size);
 }
 
 void v04_identity_number(struct v04_identity *id, uint32_t key, double number) {
-    if (isfinite(number)) tag_set(id, key, (struct v04_value){.is_number = true, .number = number});
+    if (!__builtin_isfinite(number)) return;
+    uint32_t same = id->keys[key].same;
+    const struct v04_key *name = &id->keys[same];
+    id->overrides |= name->shared;
+    v04_tags_number(&id->span, same, name->packed, name->packed_size, number);
 }
 
 void v04_identity_entry(struct v04_identity *id, const struct flight_tag *tag, const void *value) {
     double number;
-    if (tag->type == FLIGHT_TEXT) {
+    if (tag->type == FLIGHT_TEXT)
         v04_identity_text(id, tag->key, value, tag->size);
-    } else if (tag->type == FLIGHT_NUMBER && tag->size == sizeof number) {
-        memcpy(&number, value, sizeof number);
+    else if (flight_tag_number(tag, value, &number))
         v04_identity_number(id, tag->key, number);
-    }
 }
 
-void v04_identity_clear(struct v04_identity *id) {
-    for (size_t i = 0; i < id->value_count; i++)
-        id->places[id->values[i].key] = 0;
-    id->value_count = 0;
-    id->overrides = false;
+/* ---- what spans have in common ---- */
+
+static void kind_text(struct v04_identity *id, struct v04_kind *kind, uint32_t key, const char *text,
+                      size_t size) {
+    uint32_t same = id->keys[key].same;
+    struct v04_key *name = &id->keys[same];
+    name->shared = true;
+    v04_tags_text(&kind->tags, same, name->packed, name->packed_size, text, size);
 }
 
-/* Turns the tags now set into the shared tags of one map. */
-static bool share_tags(struct v04_identity *id, bool numbers, struct v04_shared_tags *shared) {
-    shared->tags = calloc(id->value_count + 1, sizeof *shared->tags);
-    if (!shared->tags) return false;
-    for (size_t i = 0; i < id->value_count; i++) {
-        const struct v04_value *value = &id->values[i];
-        if (value->is_number != numbers) continue;
-        struct writer w = writer_begin(&shared->packed, v04_value_room(id, value));
-        if (!w.at) return false;
-        uint32_t offset = (uint32_t)shared->packed.size;
-        v04_value_pack(&w, id, value);
-        writer_end(&w, &shared->packed);
-        shared->tags[shared->count++] =
-            (struct v04_shared_tag){value->key, offset, (uint32_t)shared->packed.size - offset};
-    }
-    return true;
+static void kind_number(struct v04_identity *id, struct v04_kind *kind, uint32_t key, double number) {
+    if (!__builtin_isfinite(number)) return;
+    uint32_t same = id->keys[key].same;
+    struct v04_key *name = &id->keys[same];
+    name->shared = true;
+    v04_tags_number(&kind->tags, same, name->packed, name->packed_size, number);
 }
 
-static bool pack_fields(struct buf *out, const char *service, size_t service_size, const char *name) {
-    struct writer w = writer_begin(out, 100 + text_room(service_size, SERVICE_LIMIT) + strlen(name));
+static void share_text(struct v04_identity *id, uint32_t key, const char *text, size_t size) {
+    kind_text(id, &id->workflow, key, text, size);
+    kind_text(id, &id->node, key, text, size);
+}
+
+static void share_number(struct v04_identity *id, uint32_t key, double number) {
+    kind_number(id, &id->workflow, key, number);
+    kind_number(id, &id->node, key, number);
+}
+
+static bool pack_fields(struct v04_kind *kind, const char *service, size_t service_size) {
+    struct writer w =
+        writer_begin(&kind->fields, 100 + text_room(service_size, SERVICE_LIMIT) + strlen(kind->name));
     if (!w.at) return false;
     pack_map(&w, 12);
     pack_literal(&w, "service");
     pack_text(&w, service, service_size, SERVICE_LIMIT);
     pack_literal(&w, "name");
-    pack_literal(&w, name);
+    pack_literal(&w, kind->name);
     pack_literal(&w, "type");
     pack_literal(&w, "worker");
     pack_literal(&w, "resource");
-    writer_end(&w, out);
-    return true;
+    writer_end(&w, &kind->fields);
+    return !v04_tags_failed(&kind->tags);
 }
 
 /* User tags first: what the identity says of its own goes before them. */
@@ -140,7 +146,7 @@ static bool identity_take_user_tags(struct v04_identity *id, const void *entries
         size_t name_size = colon ? (size_t)(colon - text) : tag.size;
         const char *rest = colon ? colon + 1 : text + tag.size;
         if (!key_add(id, text, name_size, ROLE_TAG)) return false;
-        v04_identity_text(id, (uint32_t)id->key_count - 1, rest, (size_t)(text + tag.size - rest));
+        share_text(id, (uint32_t)id->key_count - 1, rest, (size_t)(text + tag.size - rest));
     }
     return true;
 }
@@ -154,24 +160,27 @@ static bool identity_take(struct v04_identity *id, const void *entries, size_t s
     while (flight_tag_next(entries, size, &offset, &tag, &value)) {
         if (tag.key >= id->name_count) continue;
         enum v04_role role = id->keys[tag.key].role;
-        if (role == ROLE_TAG) {
-            v04_identity_entry(id, &tag, value);
-        } else if (role == ROLE_SERVICE && tag.type == FLIGHT_TEXT && tag.size) {
+        double number;
+        if (role == ROLE_SERVICE && tag.type == FLIGHT_TEXT && tag.size) {
             service = value;
             service_size = tag.size;
         } else if (role == ROLE_HOSTNAME && tag.type == FLIGHT_TEXT) {
             buf_clear(&id->hostname);
             if (!buf_append(&id->hostname, value, tag.size)) return false;
+        } else if (role == ROLE_TAG && tag.type == FLIGHT_TEXT) {
+            share_text(id, tag.key, value, tag.size);
+        } else if (role == ROLE_TAG && flight_tag_number(&tag, value, &number)) {
+            share_number(id, tag.key, number);
         }
     }
-    bool done = share_tags(id, false, &id->meta) && share_tags(id, true, &id->metrics) &&
-                pack_fields(&id->workflow_fields, service, service_size, "comfyui.workflow.execute") &&
-                pack_fields(&id->node_fields, service, service_size, "comfyui.node.execute");
-    for (size_t i = 0; i < id->value_count; i++)
-        id->keys[id->values[i].key].shared = true;
-    v04_identity_clear(id);
-    return done;
+    kind_text(id, &id->workflow, v04_identity_own(id, OWN_SPAN_KIND), "consumer", 8);
+    kind_number(id, &id->workflow, v04_identity_own(id, OWN_TOP_LEVEL), 1);
+    kind_text(id, &id->node, v04_identity_own(id, OWN_SPAN_KIND), "internal", 8);
+    kind_number(id, &id->node, v04_identity_own(id, OWN_MEASURED), 1);
+    return pack_fields(&id->workflow, service, service_size) && pack_fields(&id->node, service, service_size);
 }
+
+/* ---- the whole ---- */
 
 struct v04_identity *v04_identity_create(const void *entries, size_t size, const char *const *names,
                                          size_t name_count) {
@@ -179,9 +188,10 @@ struct v04_identity *v04_identity_create(const void *entries, size_t size, const
     if (!id) return NULL;
     size_t most = name_count + OWN_COUNT + flight_tag_count(entries, size);
     id->keys = calloc(most, sizeof *id->keys);
-    id->values = calloc(most, sizeof *id->values);
-    id->places = calloc(most, sizeof *id->places);
-    bool done = id->keys && id->values && id->places;
+    id->workflow.name = "comfyui.workflow.execute";
+    id->node.name = "comfyui.node.execute";
+    bool done = id->keys && v04_tags_init(&id->workflow.tags, most) && v04_tags_init(&id->node.tags, most) &&
+                v04_tags_init(&id->span, most);
     for (size_t i = 0; i < name_count && done; i++)
         done = key_add(id, names[i], strlen(names[i]), role_of(names[i]));
     id->name_count = name_count;
@@ -197,14 +207,11 @@ void v04_identity_destroy(struct v04_identity *id) {
     for (size_t i = 0; i < id->key_count; i++)
         free(id->keys[i].packed);
     free(id->keys);
-    free(id->values);
-    free(id->places);
-    free(id->meta.tags);
-    free(id->metrics.tags);
-    buf_finish(&id->meta.packed);
-    buf_finish(&id->metrics.packed);
-    buf_finish(&id->workflow_fields);
-    buf_finish(&id->node_fields);
+    v04_tags_finish(&id->workflow.tags);
+    v04_tags_finish(&id->node.tags);
+    v04_tags_finish(&id->span);
+    buf_finish(&id->workflow.fields);
+    buf_finish(&id->node.fields);
     buf_finish(&id->hostname);
     free(id);
 }

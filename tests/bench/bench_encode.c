@@ -34,12 +34,10 @@ static size_t identity_entries(char *entries) {
 }
 
 static size_t node_entries(char *entries) {
-    static const enum tag numbers[] = {TAG_MEASURED,    TAG_NODE_ACTIVE_MS,      TAG_RAM_AVAILABLE_BEFORE,
+    static const enum tag numbers[] = {TAG_VRAM_PEAK,   TAG_NODE_ACTIVE_MS,      TAG_RAM_AVAILABLE_BEFORE,
                                        TAG_RSS_AFTER,   TAG_RAM_AVAILABLE_AFTER, TAG_NODE_EXECUTIONS,
                                        TAG_NODES_TOTAL, TAG_NODES_CACHED};
     char *at = entries;
-    at = put_text(at, TAG_RESOURCE, "KSamplerAdvanced");
-    at = put_text(at, TAG_SPAN_KIND, "internal");
     at = put_text(at, TAG_PROMPT_ID, "8a1f7c52-0d3e-4b69-9a47-5c1f2e3d4b5a");
     at = put_text(at, TAG_NODE_ID, "117");
     at = put_text(at, TAG_NODE_CLASS_TYPE, "KSamplerAdvanced");

@@ -19,15 +19,12 @@ static void text(struct span *span, enum tag key, const char *value) {
 
 static void make_node(void) {
     static const enum tag numbers[] = {
-        TAG_MEASURED,       TAG_RAM_AVAILABLE_BEFORE, TAG_VRAM_ALLOCATED_BEFORE,
-        TAG_RSS_AFTER,      TAG_RAM_AVAILABLE_AFTER,  TAG_VRAM_ALLOCATED_AFTER,
-        TAG_NODE_ACTIVE_MS, TAG_NODE_EXECUTIONS,      TAG_VRAM_PEAK};
+        TAG_RAM_AVAILABLE_BEFORE, TAG_VRAM_ALLOCATED_BEFORE, TAG_RSS_AFTER,       TAG_RAM_AVAILABLE_AFTER,
+        TAG_VRAM_ALLOCATED_AFTER, TAG_NODE_ACTIVE_MS,        TAG_NODE_EXECUTIONS, TAG_VRAM_PEAK};
     const struct flight_trace trace = {.trace_id_low = 7, .root_span_id = 1, .priority = 1};
     const struct flight_figures figures = {1, 2, 3, 4};
     struct span *span = span_start(FLIGHT_NODE, &trace, 0, 1, 1000);
-    text(span, TAG_RESOURCE, "KSamplerAdvanced");
     text(span, TAG_NODE_CLASS_TYPE, "KSamplerAdvanced");
-    text(span, TAG_SPAN_KIND, "internal");
     text(span, TAG_NODE_ID, "117");
     text(span, TAG_PROMPT_ID, "8a1f7c52-0d3e-4b69-9a47-5c1f2e3d4b5a");
     text(span, TAG_NODE_RESULT, "SUCCESS");

@@ -38,12 +38,10 @@ static void make_node(const struct flight_trace *trace, int number) {
     char id[16];
     snprintf(id, sizeof id, "%d", number);
     struct span *span = span_start(FLIGHT_NODE, trace, 0, trace->root_span_id, clock_wall_ns());
-    span_text(span, TAG_RESOURCE, class_type, strlen(class_type));
     span_text(span, TAG_NODE_CLASS_TYPE, class_type, strlen(class_type));
     span_text(span, TAG_NODE_ID, id, strlen(id));
-    span_text(span, TAG_SPAN_KIND, "internal", 8);
+    span_text(span, TAG_PROMPT_ID, "8a1f7c52-0d3e-4b69-9a47-5c1f2e3d4b5a", 36);
     span_text(span, TAG_NODE_RESULT, "SUCCESS", 7);
-    span_number(span, TAG_MEASURED, 1);
     span_number(span, TAG_NODE_ACTIVE_MS, 0.5);
     span_finish(span, clock_wall_ns());
 }
@@ -57,8 +55,6 @@ static void make_workflow(int nodes, int waits) {
     sampler_decide(&trace, &subject, clock_mono_ns());
     struct span *span = span_start(FLIGHT_WORKFLOW, &trace, trace.root_span_id, 0, clock_wall_ns());
     span_text(span, TAG_RESOURCE, resource, strlen(resource));
-    span_text(span, TAG_SPAN_KIND, "consumer", 8);
-    span_number(span, TAG_TOP_LEVEL, 1);
     for (int i = 0; i < nodes; i++) {
         if (waits) wait_for_room();
         make_node(&trace, i);

@@ -180,10 +180,8 @@ static void every_field_of_a_node_span(void **state) {
     text(&shared, TAG_USER_TAG, "flag");
     number(&shared, TAG_PROCESS_ID, 4711);
     make_identity();
-    text(&tags, TAG_RESOURCE, "KSampler");
     text(&tags, TAG_NODE_ID, "3");
     text(&tags, TAG_NODE_CLASS_TYPE, "KSampler");
-    number(&tags, TAG_MEASURED, 1);
     number(&tags, TAG_RSS_AFTER, 123456789012.0);
     struct flight_span span = some_span(FLIGHT_NODE, UINT64_MAX);
     span.trace.trace_id_low = UINT64_MAX - 1;
@@ -211,8 +209,9 @@ static void every_field_of_a_node_span(void **state) {
     assert_meta(s, "flag", "");
     assert_meta(s, "node.id", "3");
     assert_meta(s, "node.class_type", "KSampler");
+    assert_meta(s, "span.kind", "internal");
     assert_meta(s, "_dd.p.dm", "-0");
-    assert_int_equal(get(s, "meta")->via.map.size, 11);
+    assert_int_equal(get(s, "meta")->via.map.size, 12);
     assert_metric(s, "process_id", 4711);
     assert_metric(s, "_dd.measured", 1);
     assert_metric(s, "memory.rss_bytes.after", 123456789012.0);
@@ -240,6 +239,9 @@ static void the_workflow_span_leads_its_chunk_and_alone_carries_the_trace(void *
         assert_integer(s, "span_id", order[i]);
         assert_text(s, "resource",
                     i ? "comfyui.node.execute" : "comfyui.workflow.execute"); /* none was set */
+        assert_meta(s, "span.kind", i ? "internal" : "consumer");
+        assert_metric(s, i ? "_dd.measured" : "_dd.top_level", 1);
+        assert_no_metric(s, i ? "_dd.top_level" : "_dd.measured");
         assert_meta(s, "_dd.p.dm", i ? NULL : "-0");
         assert_meta(s, "_dd.p.tid", i ? NULL : "6710000000000000");
         assert_meta(s, "_dd.origin", i ? NULL : "synthetics");
@@ -311,8 +313,8 @@ static void a_name_is_never_there_twice(void **state) {
     text(&tags, TAG_NODE_ID, "1");
     text(&tags, TAG_ORIGIN, "rum");
     text(&tags, TAG_NODE_ID, "a later value");
-    number(&tags, TAG_MEASURED, 0);
-    number(&tags, TAG_MEASURED, 1);
+    number(&tags, TAG_NODES_CACHED, 0);
+    number(&tags, TAG_NODES_CACHED, 1);
     text(&tags, TAG_NODES_TOTAL, "text first");
     number(&tags, TAG_NODES_TOTAL, 5);
     number(&tags, TAG_PROCESS_ID, 2);
@@ -331,11 +333,11 @@ static void a_name_is_never_there_twice(void **state) {
     assert_meta(s, "kept", "yes");
     assert_meta(s, "_dd.p.x", "2");
     assert_meta(s, "workflow.nodes.total", NULL);
-    assert_int_equal(get(s, "meta")->via.map.size, 7);
-    assert_metric(s, "_dd.measured", 1);
+    assert_int_equal(get(s, "meta")->via.map.size, 8); /* with the span's kind */
+    assert_metric(s, "workflow.nodes.cached", 1);
     assert_metric(s, "workflow.nodes.total", 5);
     assert_metric(s, "process_id", 2);
-    assert_int_equal(get(s, "metrics")->via.map.size, 4);
+    assert_int_equal(get(s, "metrics")->via.map.size, 5); /* with _dd.measured and the priority */
     /* What a span overrides, the next one has again. */
     buf_clear(&tags);
     s = encode(some_span(FLIGHT_NODE, 2));
@@ -474,8 +476,8 @@ static void numbers_without_meaning_are_left_out(void **state) {
     const struct v04_span only = finished(&span);
     const msgpack_object *s = chunk(&only, 1, NAN)->ptr;
     assert_metric(s, "memory.rss_bytes.after", -0.5);
-    assert_int_equal(get(s, "metrics")->via.map.size, 3); /* with process_id and the priority */
-    assert_int_equal(get(s, "meta")->via.map.size, 3);    /* env, language, decision maker */
+    assert_int_equal(get(s, "metrics")->via.map.size, 4); /* with process_id, _dd.measured and the priority */
+    assert_int_equal(get(s, "meta")->via.map.size, 4);    /* env, language, span.kind, decision maker */
     assert_text(s, "resource", "comfyui.node.execute");
 }
 
@@ -494,7 +496,7 @@ static void the_key_table_is_that_of_the_memory(void **state) {
     assert_text(s, "service", "other");
     assert_text(s, "resource", "a resource");
     assert_meta(s, "new.tag", "second");
-    assert_int_equal(get(s, "meta")->via.map.size, 2); /* with the decision maker */
+    assert_int_equal(get(s, "meta")->via.map.size, 3); /* with span.kind and the decision maker */
 }
 
 static void many_chunks_make_one_payload(void **state) {

@@ -93,7 +93,6 @@ static void a_workflow_and_its_nodes_become_one_trace(void **state) {
     assert_int_equal(record->span.trace.trace_id_low, low);
     assert_int_equal(record->span.start_ns, 1700000000000001000);
     assert_int_equal(record->span.end_ns, 1700000000000004000);
-    assert_string_equal(tag_of(record, TAG_RESOURCE), "KSampler");
     assert_string_equal(tag_of(record, TAG_NODE_CLASS_TYPE), "KSampler");
     assert_string_equal(tag_of(record, TAG_NODE_ID), "3");
     assert_string_equal(tag_of(record, TAG_PROMPT_ID), "p-1");
