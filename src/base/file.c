@@ -30,7 +30,9 @@ bool file_number(const char *text, const char *name, uint64_t *value) {
     for (const char *line = text; line; line = strchr(line, '\n')) {
         if (*line == '\n') line++;
         if (strncmp(line, name, length) != 0) continue;
-        const char *digit = line + length + strspn(line + length, " \t");
+        const char *digit = line + length;
+        while (*digit == ' ' || *digit == '\t')
+            digit++;
         /* The name must end there, and digits begin. */
         if ((digit == line + length && length > 0) || *digit < '0' || *digit > '9') continue;
         *value = 0;

@@ -6,7 +6,7 @@
 #include <string.h>
 
 static struct call *calls;
-static size_t count, room;
+static size_t count, room, prompts;
 
 struct call *calls_push(void *key, struct workflow *workflow, struct node *node, uint64_t mono_ns) {
     if (count == room) {
@@ -18,6 +18,7 @@ struct call *calls_push(void *key, struct workflow *workflow, struct node *node,
     }
     calls[count] = (struct call){
         .key = key, .workflow = workflow, .node = node, .thread = pthread_self(), .entered_ns = mono_ns};
+    prompts += !node;
     return &calls[count++];
 }
 
@@ -27,15 +28,28 @@ struct call *calls_find(const void *key) {
     return NULL;
 }
 
-void calls_pop(struct call *call) {
-    struct call gone = *call;
+struct call calls_take(struct call *call) {
+    struct call taken = *call;
     size_t at = (size_t)(call - calls);
     memmove(call, call + 1, (count - at - 1) * sizeof *call);
     count--;
-    if (gone.bridge) bridge_leave(gone.bridge);
-    python_decref(gone.executor);
-    python_decref(gone.prompt);
-    python_decref(gone.extra_data);
+    prompts -= !taken.node;
+    return taken;
+}
+
+void calls_finish(struct call *taken) {
+    if (taken->bridge) bridge_leave(taken->bridge);
+    graph_close(&taken->graph);
+    python_decref(taken->executor);
+    python_decref(taken->prompt);
+    python_decref(taken->extra_data);
+    python_decref(taken->id);
+    python_decref(taken->results);
+}
+
+void calls_pop(struct call *call) {
+    struct call taken = calls_take(call);
+    calls_finish(&taken);
 }
 
 void calls_pop_workflow(const struct workflow *workflow) {
@@ -88,6 +102,10 @@ struct call *calls_prompt_of(PyObject *prompt_id, PyObject *extra_data) {
     return best;
 }
 
+size_t calls_prompts(void) {
+    return prompts;
+}
+
 void calls_forget(void) {
-    count = 0;
+    count = prompts = 0;
 }

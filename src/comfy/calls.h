@@ -5,6 +5,7 @@
 #ifndef COMFYDD_CALLS_H
 #define COMFYDD_CALLS_H
 
+#include "comfy/graph.h"
 #include "comfy/workflow.h"
 #include "python/python_api.h"
 
@@ -16,10 +17,16 @@ struct call {
     struct workflow *workflow;
     struct node *node;
     pthread_t thread;
-    PyObject *executor, *prompt, *extra_data; /* a prompt's: owned; a node's: NULL */
-    PyObject *bridge;                         /* owned: what bridge_enter gave, or NULL */
-    uint64_t entered_ns;                      /* monotonic */
-    bool done_before;                         /* a node's: its result was there already at entry */
+    /* A prompt's; owned. */
+    PyObject *executor, *prompt, *extra_data;
+    struct graph graph;
+    /* A node's; owned. */
+    PyObject *id;
+    PyObject *results; /* where the executor notes what is done; may be NULL */
+    bool done_before;  /* it was there already at entry */
+    /* Of both. */
+    PyObject *bridge;    /* owned: what bridge_enter gave, or NULL */
+    uint64_t entered_ns; /* monotonic */
 };
 
 /* A new call of this thread at the end; NULL without memory. */
@@ -28,7 +35,10 @@ struct call *calls_push(void *key, struct workflow *workflow, struct node *node,
 /* The call with this key; NULL when there is none. */
 struct call *calls_find(const void *key);
 
-/* Takes a call out and drops its references; leaves the bridge, which runs Python code. */
+/* Takes a call out, whose references are the caller's then: calls_finish drops them, and leaves the bridge, which runs Python
+ * code. calls_pop does both. */
+struct call calls_take(struct call *call);
+void calls_finish(struct call *taken);
 void calls_pop(struct call *call);
 
 /* Takes out all calls of this workflow. */
@@ -46,6 +56,9 @@ struct call *calls_innermost_prompt(void);
 /* The prompt call that a node's call belongs to: the same prompt id (where the executor passes one), preferably the
  * same extra_data object, preferably this thread. NULL when there is none. */
 struct call *calls_prompt_of(PyObject *prompt_id, PyObject *extra_data);
+
+/* How many prompt calls there are. */
+size_t calls_prompts(void);
 
 /* In a forked child: empties the table without dropping references (they are the parent's bookkeeping). */
 void calls_forget(void);

@@ -163,6 +163,10 @@ static void read_outcome(struct workflow *workflow, PyObject *executor) {
     python_decref(interrupt);
 }
 
+static struct node_description texts_of(const struct graph_node *described) {
+    return (struct node_description){described->class_type, described->display_id, described->parent_id};
+}
+
 /* ---- nodes served from cache: the executor calls hardly any of them ---- */
 
 static void report_cached_node(struct workflow *workflow, PyObject *prompt, PyObject *id) {
@@ -171,8 +175,11 @@ static void report_cached_node(struct workflow *workflow, PyObject *prompt, PyOb
     struct node *node = workflow_node(workflow, text);
     if (!node || node->done || node->span) return;
     struct graph_node described;
-    graph_describe(prompt, id, &described);
-    struct node_description description = {described.class_type, described.display_id, described.parent_id};
+    struct graph graph = {0};
+    graph_open(&graph, prompt);
+    graph_describe(&graph, id, &described);
+    graph_close(&graph);
+    struct node_description description = texts_of(&described);
     workflow_node_cached(workflow, node, &description, workflow->mono_ns, workflow->mono_ns);
 }
 
@@ -251,23 +258,19 @@ enum node_argument {
     NODE_CACHES,
 };
 
-static bool has_result(const struct watch_call *watched, const struct generation *generation, PyObject *id) {
-    PyObject *container = watch_argument(watched, generation->recursive ? NODE_OUTPUTS : NODE_EXECUTED);
-    int found = container ? PySequence_Contains(container, id) : 0;
+static bool has_result(PyObject *results, PyObject *id) {
+    int found = results ? PySequence_Contains(results, id) : 0;
     if (found < 0) PyErr_Clear();
-    python_decref(container);
     return found > 0;
 }
 
-static void start_node(const struct watch_call *watched, struct workflow *workflow, struct node *node,
-                       PyObject *id, uint64_t now) {
-    PyObject *graph = watch_argument(watched, NODE_DYNPROMPT);
-    if (!graph) graph = watch_argument(watched, NODE_PROMPT);
-    struct graph_node described;
-    graph_describe(graph, id, &described);
-    python_decref(graph);
-    struct node_description description = {described.class_type, described.display_id, described.parent_id};
-    workflow_node_start(workflow, node, &description, now);
+static void describe(const struct watch_call *watched, struct graph *graph, PyObject *id,
+                     struct graph_node *described) {
+    PyObject *source = watch_argument(watched, NODE_DYNPROMPT);
+    if (!source) source = watch_argument(watched, NODE_PROMPT);
+    graph_open(graph, source);
+    python_decref(source);
+    graph_describe(graph, id, described);
 }
 
 /* The recursive executors call a node's inputs from within its own call: until they are there, it waits. */
@@ -278,43 +281,59 @@ static void outer_node_waits(struct workflow *workflow, bool waiting, uint64_t n
     workflow_node_wait(workflow, outer->node, waiting, now);
 }
 
+/* The call of its prompt; NULL: nobody's that we know. */
+static struct call *prompt_of(const struct watch_call *watched) {
+    PyObject *prompt_id = watch_argument(watched, NODE_PROMPT_ID);
+    bool clear = prompt_id && calls_prompts() == 1;
+    PyObject *extra_data = clear ? NULL : watch_argument(watched, NODE_EXTRA_DATA);
+    struct call *prompt = calls_prompt_of(prompt_id, extra_data);
+    python_decref(prompt_id);
+    python_decref(extra_data);
+    return prompt;
+}
+
 static void node_entered(const struct watch_call *watched, void *key, void *context) {
     const struct generation *generation = context;
     forget_the_parent();
     uint64_t now = clock_mono_ns();
     struct call *lost = calls_find(key); /* the same frame again: an exit that could not be seen */
     if (lost) calls_pop(lost);
-    PyObject *id = watch_argument(watched, NODE_ID), *prompt_id = watch_argument(watched, NODE_PROMPT_ID);
-    PyObject *extra_data = watch_argument(watched, NODE_EXTRA_DATA);
-    struct call *prompt = calls_prompt_of(prompt_id, extra_data);
-    python_decref(prompt_id);
-    python_decref(extra_data);
+    struct call *prompt = prompt_of(watched);
+    PyObject *id = prompt ? watch_argument(watched, NODE_ID) : NULL;
     char text[WORKFLOW_ID_SIZE];
-    if (!prompt || !python_text(id, text, sizeof text)) {
+    struct node *node = python_text(id, text, sizeof text) ? workflow_node(prompt->workflow, text) : NULL;
+    if (!node) {
         python_decref(id);
         return;
     }
     struct workflow *workflow = prompt->workflow;
-    if (!workflow->cached_listed) {
-        PyObject *outputs = generation->recursive ? watch_argument(watched, NODE_OUTPUTS) : NULL;
-        report_cached(prompt, outputs);
-        python_decref(outputs);
-    }
+    PyObject *results = watch_argument(watched, generation->recursive ? NODE_OUTPUTS : NODE_EXECUTED);
+    if (!workflow->cached_listed) report_cached(prompt, generation->recursive ? results : NULL);
     if (generation->recursive) outer_node_waits(workflow, true, now);
-    struct node *node = workflow_node(workflow, text);
-    struct call *call = node ? calls_push(key, workflow, node, now) : NULL;
-    if (call) {
-        call->done_before = has_result(watched, generation, id);
-        /* A node that is done may be called again, to hand out its result. Should it really run again, its span is
-         * made at the end of the call. */
-        if (!call->done_before && !node->done && !node->span) start_node(watched, workflow, node, id, now);
-        node->executions++;
-        attribution_set(workflow, node);
-        PyObject *bridge =
-            node->span ? bridge_enter(&workflow->trace, span_id(node->span), workflow->origin) : NULL;
-        if (bridge) calls_find(key)->bridge = bridge;
+    bool done_before = has_result(results, id);
+    /* A node that is done may be called again, to hand out its result. Should it really run again, its span is made at
+     * the end of the call. */
+    bool begins = !done_before && !node->done && !node->span;
+    struct graph_node described;
+    if (begins) describe(watched, &prompt->graph, id, &described);
+    struct call *call = calls_push(key, workflow, node, now);
+    if (!call) {
+        python_decref(id);
+        python_decref(results);
+        return;
     }
-    python_decref(id);
+    call->id = id;
+    call->results = results;
+    call->done_before = done_before;
+    if (begins) {
+        struct node_description description = texts_of(&described);
+        workflow_node_start(workflow, node, &description, now);
+    }
+    node->executions++;
+    attribution_set(workflow, node);
+    PyObject *bridge =
+        node->span ? bridge_enter(&workflow->trace, span_id(node->span), workflow->origin) : NULL;
+    if (bridge) calls_find(key)->bridge = bridge;
 }
 
 struct outcome {
@@ -336,31 +355,38 @@ static void set_failure(struct outcome *outcome, PyObject *exception, PyObject *
     outcome->result = outcome->failure.interrupted ? NODE_INTERRUPTED : NODE_FAILURE;
 }
 
+static enum node_result result_of(PyObject *result) {
+    static PyObject *success; /* owned: the Enum member that most calls return */
+    if (result == success) return NODE_SUCCESS;
+    PyObject *name = python_attribute(result, "_name_"); /* a member's own attribute; .name may run code */
+    char text[32];
+    python_text(name, text, sizeof text);
+    python_decref(name);
+    if (strcmp(text, "FAILURE") == 0) return NODE_FAILURE;
+    if (strcmp(text, "PENDING") == 0) return NODE_PENDING;
+    if (strcmp(text, "SUCCESS") == 0) {
+        python_decref(success);
+        success = python_newref(result);
+    }
+    return NODE_SUCCESS;
+}
+
 /* A returned (result, details, exception), or what the oldest executors return on success. */
 static struct outcome read_result(const struct generation *generation, const struct node *node,
                                   PyObject *value) {
     struct outcome outcome = {.result = NODE_SUCCESS};
-    if (!PyTuple_Check(value) || PySequence_Size(value) < 3) return outcome;
-    PyObject *result = PySequence_GetItem(value, 0), *details = PySequence_GetItem(value, 1);
-    PyObject *exception = PySequence_GetItem(value, 2);
-    bool failed;
+    if (!PyTuple_Check(value) || PyTuple_Size(value) < 3) return outcome;
+    PyObject *result = PyTuple_GetItem(value, 0), *details = PyTuple_GetItem(value, 1); /* borrowed */
     if (generation->recursive) {
-        failed = PyObject_IsTrue(result) == 0; /* a bool */
+        bool failed = PyObject_IsTrue(result) == 0; /* a bool */
+        PyErr_Clear();
+        if (failed) outcome.result = NODE_FAILURE;
         outcome.elsewhere = failed && !is_same_id(details, node->id);
     } else {
-        PyObject *name =
-            python_attribute(result, "_name_"); /* an Enum member's own attribute; .name may run code */
-        char text[32];
-        python_text(name, text, sizeof text);
-        python_decref(name);
-        failed = strcmp(text, "FAILURE") == 0;
-        if (strcmp(text, "PENDING") == 0) outcome.result = NODE_PENDING;
+        outcome.result = result_of(result);
     }
-    if (failed && !outcome.elsewhere) set_failure(&outcome, exception, details);
-    PyErr_Clear();
-    python_decref(result);
-    python_decref(details);
-    python_decref(exception);
+    if (outcome.result == NODE_FAILURE && !outcome.elsewhere)
+        set_failure(&outcome, PyTuple_GetItem(value, 2), details);
     return outcome;
 }
 
@@ -374,9 +400,9 @@ static struct outcome read_exception(const struct workflow *workflow, PyObject *
 
 /* Whether a successful call did the node's work, and did not just hand out what a cache holds. */
 static bool really_ran(const struct watch_call *watched, const struct generation *generation,
-                       const struct call *call, PyObject *id) {
+                       const struct call *call) {
     if (generation->recursive || !call->done_before) {
-        return !call->done_before && (generation->recursive || has_result(watched, generation, id));
+        return !call->done_before && (generation->recursive || has_result(call->results, call->id));
     }
     /* Executed earlier in this run already: from cache now, or again because the cache does not keep results. */
     enum watch_local bound = watch_local(watched, input_data_all);
@@ -398,28 +424,27 @@ static void succeed(const struct watch_call *watched, const struct generation *g
                     const struct call *call, uint64_t now) {
     struct workflow *workflow = call->workflow;
     struct node *node = call->node;
-    PyObject *id = watch_argument(watched, NODE_ID);
-    bool ran = really_ran(watched, generation, call, id) || (node->span && node->executions > 1);
+    bool ran = really_ran(watched, generation, call) || (node->span && node->executions > 1);
+    struct node_description description = {"", "", ""};
+    struct graph_node described;
+    bool late =
+        !node->span && (ran || !node->done); /* its span begins now that it is known what the call was */
+    if (late) {
+        struct graph graph = {0};
+        describe(watched, &graph, call->id, &described);
+        graph_close(&graph);
+        description = texts_of(&described);
+    }
     if (ran) {
-        if (node->done || !node->span) {
-            start_node(watched, workflow, node, id, call->entered_ns);
+        if (late) {
+            workflow_node_start(workflow, node, &description, call->entered_ns);
             node->executions = 1;
             node->active_ns = now - call->entered_ns;
         }
         workflow_node_finish(workflow, node, NODE_SUCCESS, NULL, now);
     } else if (!node->done) {
-        struct graph_node described = {0};
-        if (!node->span) {
-            PyObject *graph = watch_argument(watched, NODE_DYNPROMPT);
-            if (!graph) graph = watch_argument(watched, NODE_PROMPT);
-            graph_describe(graph, id, &described);
-            python_decref(graph);
-        }
-        struct node_description description = {described.class_type, described.display_id,
-                                               described.parent_id};
         workflow_node_cached(workflow, node, &description, call->entered_ns, now);
     }
-    python_decref(id);
 }
 
 static void node_left(const struct watch_call *watched, void *key, void *context, PyObject *value,
@@ -429,12 +454,11 @@ static void node_left(const struct watch_call *watched, void *key, void *context
     forget_the_parent();
     struct call *found = calls_find(key);
     if (!found) return;
-    struct call call = *found;
+    struct call call = calls_take(found);
     struct workflow *workflow = call.workflow;
     struct node *node = call.node;
     node->active_ns += now - call.entered_ns;
     struct outcome outcome = raised ? read_exception(workflow, value) : read_result(generation, node, value);
-    calls_pop(calls_find(key)); /* again: reading a failure may have run Python code */
     if (outcome.result == NODE_SUCCESS && !outcome.elsewhere) {
         succeed(watched, generation, &call, now);
     } else if (outcome.elsewhere) {
@@ -444,6 +468,7 @@ static void node_left(const struct watch_call *watched, void *key, void *context
         workflow_fail(workflow, &outcome.failure);
     }
     failure_finish(&outcome.failure);
+    calls_finish(&call);
     if (generation->recursive) outer_node_waits(workflow, false, now);
     attribution_innermost();
 }

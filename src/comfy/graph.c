@@ -5,7 +5,7 @@
 PyObject *graph_item(PyObject *dictionary, PyObject *id) {
     if (!dictionary || !PyDict_Check(dictionary)) return NULL;
     PyObject *value = PyDict_GetItemWithError(dictionary, id);
-    if (!value) PyErr_Clear();
+    if (!value && PyErr_Occurred()) PyErr_Clear();
     return value;
 }
 
@@ -35,34 +35,52 @@ static void read_expansion(PyObject *dynprompt, PyObject *id, struct graph_node 
     python_decref(parents);
 }
 
-/* From the graph itself, without running the program's code: later versions first. */
-static void describe_in_graph(PyObject *dynprompt, PyObject *id, struct graph_node *node) {
-    static const char *const places[] = {"node_overrides", "ephemeral_prompt", "original_prompt"};
-    /* An attribute that is not there costs an exception: looked for once per type. (Its __dict__ would tell cheaply, but
-     * asking for it slows down the program's own access to the object on 3.11 and 3.12.) */
-    static PyTypeObject *type; /* never dereferenced */
-    static size_t first;
-    if (type != Py_TYPE(dynprompt)) {
-        type = Py_TYPE(dynprompt);
-        first = 0;
+/* ---- where the nodes are ---- */
+
+/* Later versions first; nodes made by expansion are in the second. */
+enum { OVERRIDES, EPHEMERAL, ORIGINAL };
+
+/* Without running the program's code. */
+static void read_dicts(struct graph *graph) {
+    static const char *const names[GRAPH_DICTS] = {"node_overrides", "ephemeral_prompt", "original_prompt"};
+    bool is_prompt = PyDict_Check(graph->source);
+    for (int i = 0; i < GRAPH_DICTS; i++) {
+        python_decref(graph->dicts[i]);
+        graph->dicts[i] = is_prompt ? NULL : python_attribute(graph->source, names[i]);
     }
-    for (size_t i = first; i < sizeof places / sizeof *places; i++) {
-        PyObject *prompt = python_attribute(dynprompt, places[i]);
-        if (!prompt && i == first) first++;
-        bool found = class_type_in(prompt, id, node->class_type, sizeof node->class_type);
-        python_decref(prompt);
-        if (found && strcmp(places[i], "original_prompt") == 0) return; /* not made by expansion */
-        if (found) break;
-    }
-    read_expansion(dynprompt, id, node);
+    if (is_prompt) graph->dicts[ORIGINAL] = python_newref(graph->source);
 }
 
-void graph_describe(PyObject *graph, PyObject *id, struct graph_node *node) {
-    node->class_type[0] = node->display_id[0] = node->parent_id[0] = '\0';
-    if (!graph) return;
-    if (PyDict_Check(graph)) {
-        class_type_in(graph, id, node->class_type, sizeof node->class_type);
-    } else {
-        describe_in_graph(graph, id, node);
+void graph_open(struct graph *graph, PyObject *source) {
+    if (source == graph->source) return;
+    graph_close(graph);
+    if (!source) return;
+    graph->source = python_newref(source);
+    read_dicts(graph);
+}
+
+void graph_close(struct graph *graph) {
+    struct graph gone = *graph;
+    *graph = (struct graph){0};
+    for (int i = 0; i < GRAPH_DICTS; i++)
+        python_decref(gone.dicts[i]);
+    python_decref(gone.source);
+}
+
+/* ---- a node ---- */
+
+static bool find(const struct graph *graph, PyObject *id, struct graph_node *node) {
+    for (int i = 0; i < GRAPH_DICTS; i++) {
+        if (!class_type_in(graph->dicts[i], id, node->class_type, sizeof node->class_type)) continue;
+        if (i != ORIGINAL) read_expansion(graph->source, id, node);
+        return true;
     }
+    return false;
+}
+
+void graph_describe(struct graph *graph, PyObject *id, struct graph_node *node) {
+    node->class_type[0] = node->display_id[0] = node->parent_id[0] = '\0';
+    if (!graph->source || find(graph, id, node)) return;
+    read_dicts(graph); /* the program has other ones now? */
+    find(graph, id, node);
 }

@@ -14,8 +14,20 @@ struct graph_node {
     char parent_id[WORKFLOW_ID_SIZE];  /* likewise: the node that expanded */
 };
 
-/* `graph` is the prompt (a dict by node id) or a DynamicPrompt; NULL: nothing is known. */
-void graph_describe(PyObject *graph, PyObject *id, struct graph_node *node);
+#define GRAPH_DICTS 3
+
+/* A prompt's graph. Zero-initialised: none. */
+struct graph {
+    PyObject *source; /* owned: the prompt (a dict by node id) or a DynamicPrompt */
+    PyObject *dicts
+        [GRAPH_DICTS]; /* owned: where it has its nodes, the first that has one counts; NULL: no such dict */
+};
+
+/* Reads where `source` (NULL: nothing is known) has its nodes, unless that is known already. */
+void graph_open(struct graph *graph, PyObject *source);
+void graph_close(struct graph *graph);
+
+void graph_describe(struct graph *graph, PyObject *id, struct graph_node *node);
 
 /* dictionary[id] when there is one; borrowed, NULL otherwise (also when it is no dict). */
 PyObject *graph_item(PyObject *dictionary, PyObject *id);

@@ -98,10 +98,14 @@ void memory_beat(struct flight *flight) {
 /* ---- opening ---- */
 
 static struct memory *memory_open(struct memory *workflow, const char *id, const char *class_type) {
-    struct memory *memory = calloc(1, sizeof *memory);
+    struct memory *memory = malloc(sizeof *memory);
     if (!memory) return NULL;
     memory->workflow = workflow;
+    memory->owner = OWNER_NOBODY;
+    memory->pytorch = false;
+    memory->window.next = NULL;
     memory->oom_serial = oom_serial();
+    memory->oom = NULL;
     if (ledger_recording())
         memory->owner = owners_open(workflow ? workflow->owner : OWNER_NOBODY, id, class_type);
     usage_open(&memory->window);

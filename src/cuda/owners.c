@@ -1,5 +1,6 @@
 #include "cuda/owners.h"
 
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -17,7 +18,7 @@ struct owner {
     bool used;             /* by a live allocation; only during a sweep */
     uint32_t devices;      /* bit n: there are counts for device n */
     char id[TEXT_SIZE], class_type[TEXT_SIZE];
-    uint64_t others[LEDGER_DEVICES][COUNTS]; /* all but owners_mine */
+    uint64_t others[LEDGER_DEVICES][COUNTS]; /* all but owners_mine; 0 for devices that have no counts */
 };
 
 static struct owner *table; /* OWNERS of them; NULL before the first. [0] is nobody */
@@ -34,6 +35,10 @@ static struct owner *get(uint32_t owner) {
 
 static struct owners_mine *mine_of(const struct owner *owner) {
     return &owners_mine[owner - table];
+}
+
+static uint32_t devices_of(const struct owner *owner) {
+    return __atomic_load_n(&owner->devices, __ATOMIC_RELAXED);
 }
 
 /* ---- a free one (the GIL) ---- */
@@ -122,8 +127,12 @@ uint32_t owners_open(uint32_t workflow, const char *id, const char *class_type) 
     uint32_t found = find_free();
     if (found == OWNERS) return OWNER_NOBODY;
     struct owner *owner = &table[found];
-    memset(owner, 0, sizeof *owner);
-    memset(&owners_mine[found], 0, sizeof *owners_mine);
+    for (uint32_t left = devices_of(owner); left; left &= left - 1) { /* few, in large arrays */
+        memset(owner->others[__builtin_ctz(left)], 0, sizeof owner->others[0]);
+        memset(&mine_of(owner)->on[__builtin_ctz(left)], 0, sizeof mine_of(owner)->on[0]);
+    }
+    mine_of(owner)->thread = NULL;
+    memset(owner, 0, offsetof(struct owner, id));
     owner->workflow = workflow;
     copy_cut(owner->id, id);
     copy_cut(owner->class_type, class_type);
@@ -143,10 +152,6 @@ static uint64_t count_of(const struct owner *owner, unsigned device, unsigned wh
         count += __atomic_load_n(&mine_of(owner)->on[device].allocations, __ATOMIC_RELAXED);
     if (what == BYTES) count += __atomic_load_n(&mine_of(owner)->on[device].bytes, __ATOMIC_RELAXED);
     return count;
-}
-
-static uint32_t devices_of(const struct owner *owner) {
-    return __atomic_load_n(&owner->devices, __ATOMIC_RELAXED);
 }
 
 static void note_device(struct owner *owner, unsigned index) {

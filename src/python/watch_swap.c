@@ -1,6 +1,6 @@
 /* Watching by code swap: the function's __code__ becomes that of a stub with the same signature,
  *
- *     def f(a, b): comfydd_ = <C callable>; return comfydd_(a, b)          (or async def ... return await ...)
+ *     def f(a, b, ): comfydd_ = <C callable>; return comfydd_((a, b, ))    (or async def ... return await ...)
  *
  * compiled here, with the C callable placed among its constants. The C callable reports the entry, calls a private
  * function object that carries the original code and globals, and reports how it ended. The program's function object
@@ -45,8 +45,8 @@ static void awaitable_left(Awaitable *self, PyObject *value, bool raised) {
 /* The inner coroutine raised: StopIteration is its return. The error stays set. */
 static void awaitable_raised(Awaitable *self) {
     struct python_error error;
-    bool returned = PyErr_ExceptionMatches(stop_iteration);
     python_error_save(&error);
+    bool returned = error.type == stop_iteration;
     PyObject *exception = python_error_exception(&error);
     PyObject *value = returned && exception ? python_attribute(exception, "value") : NULL;
     awaitable_left(self, returned ? value : exception, !returned);
@@ -125,10 +125,12 @@ static void awaitable_dealloc(PyObject *object) {
     Awaitable *self = (Awaitable *)object;
     PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
-    struct python_error error;
-    python_error_save(&error);
-    awaitable_left(self, NULL, true); /* thrown away half-way */
-    python_error_restore(&error);
+    if (self->open) { /* thrown away half-way */
+        struct python_error error;
+        python_error_save(&error);
+        awaitable_left(self, NULL, true);
+        python_error_restore(&error);
+    }
     python_decref(self->inner);
     python_decref(self->arguments);
     PyObject_GC_Del(object);
@@ -206,17 +208,17 @@ static PyObject *call_function(const struct watch_target *target, PyObject *argu
     return NULL;
 }
 
-/* The one C callable in a stub's constants; `capsule` holds the target. */
+/* The one C callable in a stub's constants; `capsule` holds the target. Its one argument is the tuple of the stub's own. (Not
+ * METH_O: 3.11 counts a level of recursion for those.) */
 static PyObject *on_call(PyObject *capsule, PyObject *const *arguments, Py_ssize_t count) {
     const struct watch_target *target = PyCapsule_GetPointer(capsule, NULL);
-    if (target && !target->function) return python_none(); /* warm_up */
-    PyObject *tuple = target ? PyTuple_New(count) : NULL;
-    if (!tuple) return NULL;
-    for (Py_ssize_t i = 0; i < count; i++)
-        PyTuple_SetItem(tuple, i, python_newref(arguments[i])); /* steals; cannot fail on a fresh tuple */
-    PyObject *result = target->coroutine ? call_coroutine(target, tuple) : call_function(target, tuple);
-    Py_DecRef(tuple);
-    return result;
+    if (!target || count != 1 ||
+        !PyTuple_Check(arguments[0])) { /* not the stub: it is among its constants, for all to see */
+        PyErr_BadArgument();
+        return NULL;
+    }
+    if (!target->function) return python_none(); /* warm_up */
+    return target->coroutine ? call_coroutine(target, arguments[0]) : call_function(target, arguments[0]);
 }
 
 static PyMethodDef call_method = {"comfydd_call", (PyCFunction)(void (*)(void))on_call, METH_FASTCALL, NULL};
@@ -247,8 +249,8 @@ static bool write_source(const struct watch_target *target, struct buf *source) 
         PyObject *item = PySequence_GetItem(names, i);
         if (!python_text(item, name, sizeof name) || strcmp(name, placeholder) == 0) parameters.failed = true;
         python_decref(item);
-        if (i) buf_string(&parameters, ", ");
         buf_string(&parameters, name);
+        buf_string(&parameters, ", ");
     }
     PyErr_Clear();
     python_decref(names);
@@ -261,9 +263,9 @@ static bool write_source(const struct watch_target *target, struct buf *source) 
     buf_string(source, target->coroutine ? "async def f(" : "def f(");
     buf_string(source, parameters.data);
     buf_string(source, "): comfydd_ = 'comfydd_'; return ");
-    buf_string(source, target->coroutine ? "await comfydd_(" : "comfydd_(");
+    buf_string(source, target->coroutine ? "await comfydd_((" : "comfydd_((");
     buf_string(source, parameters.data);
-    buf_append(source, ")\n", 3); /* with the terminator */
+    buf_append(source, "))\n", 4); /* with the terminator */
     buf_finish(&parameters);
     return !source->failed;
 }

@@ -111,6 +111,8 @@ class Bench:
         self.agent = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Agent)
         threading.Thread(target=self.agent.serve_forever, daemon=True).start()
         self.pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+        # In a shared one, what another program's killed process has left would be sent, and counted.
+        self.flight = tempfile.TemporaryDirectory(prefix="comfydd-bench-", dir="/dev/shm")
         self.more = {}  # environment variables of the row that is being measured
 
     def workload(self, python, *arguments):
@@ -124,6 +126,7 @@ class Bench:
             "LD_PRELOAD": str(BUILD / preload / "lib.so"),
             "PYTHONHASHSEED": "0",
             "PYTHONDONTWRITEBYTECODE": "1",
+            "COMFYDD_FLIGHT_FOLDER": self.flight.name,
             "DD_TRACE_AGENT_URL": f"http://127.0.0.1:{self.agent.server_port}",
             **self.more,
         }
