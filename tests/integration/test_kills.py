@@ -1,6 +1,7 @@
 """Processes that are killed: what they had recorded arrives, once, and what was open arrives closed.
 
-The next process to trace a workflow sends it. COMFYDD_KILLS sets the number of kills at random moments."""
+The next process to trace a workflow sends it. COMFYDD_KILLS sets the number of kills at random moments; COMFYDD_KILLS_INTERVAL=1
+has the payloads at their usual distance, and takes longer."""
 
 import os
 import pathlib
@@ -19,10 +20,11 @@ from rig.process import wait_for
 
 KILLS = int(os.environ.get("COMFYDD_KILLS", "40"))
 PER_ROUND = 40  # kills with one agent and one folder
+INTERVAL = float(os.environ.get("COMFYDD_KILLS_INTERVAL", "0.02"))  # seconds between the victim's payloads
 STAND_INS = HERE.parent / "fakes" / "comfyui"
 NODES = 3  # of the program's workflow
 
-pytestmark = pytest.mark.timeout(120 + 2 * KILLS)
+pytestmark = pytest.mark.timeout(120 + 6 * KILLS)
 
 
 class Victim:
@@ -37,7 +39,7 @@ class Victim:
             "LD_PRELOAD": LIBRARY,
             "DD_TRACE_AGENT_URL": url,
             "COMFYDD_FLIGHT_FOLDER": folder,
-            "DD_TRACE_WRITER_INTERVAL_SECONDS": "0.02",
+            "DD_TRACE_WRITER_INTERVAL_SECONDS": str(INTERVAL),
             "PYTHONPATH": HERE,
             **variables,
         }
@@ -106,7 +108,8 @@ def test_what_was_recorded_arrives_once_and_what_was_open_arrives_closed(tmp_pat
         for kill in range(min(PER_ROUND, KILLS - number * PER_ROUND)):
             words = ["again"] if kill % 4 == 3 else []
             victim = Victim(tmp_path, flight_folder, agent.url, *words).begins()
-            time.sleep(chance.random() * 0.3)  # the moment of the kill, not a wait for anything
+            time.sleep(chance.random() * min(15 * INTERVAL, 3))  # the moment of the kill, not a wait for anything
+            account.make_room()
             victim.kill()
             done |= victim.prompts("end")
             account.note()

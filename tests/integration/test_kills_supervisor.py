@@ -105,6 +105,7 @@ def kill_both(supervisor, account, chance):
     """In any order, near each other: in the middle of what the supervisor does about its command's death, too."""
     command = supervisor.begins()
     time.sleep(chance.random() * 0.3)  # the moment of the kill, not a wait for anything
+    account.make_room()
     command_first = chance.choice([True, False])
     if command_first:
         kill_stranger(command)

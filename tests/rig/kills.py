@@ -4,6 +4,7 @@ import contextlib
 import pathlib
 
 from rig import flight
+from rig.process import wait_for
 
 
 def left(folder):
@@ -50,12 +51,16 @@ def came_again(payloads):
 
 
 class Account:
-    """note() after every kill; check() when all has been delivered."""
+    """make_room() before and note() after every kill; check() when all has been delivered."""
 
     def __init__(self, folder):
         self.folder = folder
         self.wanted = []  # at each kill, the spans that no agent had acknowledged, by identifier
         self.open = set()
+
+    def make_room(self):
+        """Before a kill: beside four files of dead processes no further one is made. Whoever lives now sends them."""
+        wait_for("earlier memories to be sent", 60, lambda: len(left(self.folder)) < 4)
 
     def note(self):
         memories = left(self.folder)
