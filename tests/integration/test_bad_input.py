@@ -93,11 +93,15 @@ def test_ten_thousand_nodes(agent, tmp_path, generation, version):
             prompt[f"{chain}-{step}"] = node("AddOne", **inputs)
         ends[f"end{chain}"] = [f"{chain}-249", 0]
     prompt["end"] = node("Show", **ends)
-    found, _ = run(tmp_path, agent, version, {"many": prompt}, generation)
+    found, application = run(tmp_path, agent, version, {"many": prompt}, generation)
     trace = found["many"]
     assert trace.root["metrics"]["workflow.nodes.executed"] == len(prompt)
-    assert {span["meta"]["node.id"] for span in trace.nodes} == set(prompt)
-    assert len(trace.nodes) == len(prompt)
+    arrived = [span["meta"]["node.id"] for span in trace.nodes]
+    assert len(arrived) == len(set(arrived)) and set(arrived) <= set(prompt)
+    # More than the flight memory holds: on a machine with much else to do the agent may be too slow for them all.
+    lost = re.findall(r"comfydd: (\d+) of \d+ spans did not reach", application.log())
+    assert len(prompt) - len(arrived) == sum(map(int, lost))
+
 
 
 # Names and types of the library's settings; those of `comfydd run` are read by that program alone.
