@@ -31,6 +31,7 @@ struct death {
 static struct {
     struct process_identity self;
     struct jobs *jobs;
+    int interrupt;
     struct jobs_watch *watch;         /* owned; NULL when the jobs of living processes are not recorded */
     struct death deaths[MOST_DEATHS]; /* a ring */
     unsigned death_count;
@@ -42,7 +43,8 @@ static void record_live(void *unused, const struct job_event *event) {
     jobs_write(state.jobs, event);
 }
 
-void aftermath_start(struct jobs *jobs) {
+void aftermath_start(struct jobs *jobs, int interrupt) {
+    state.interrupt = interrupt;
     state.self = process_self();
     state.jobs = jobs;
     if (jobs && config()->run.jobs_live)
@@ -118,6 +120,7 @@ static void tell_of(const struct recover_workflow *workflow, void *context) {
 /* An attempt at all files. */
 struct attempt {
     uint64_t deadline_ns; /* clock_mono_ns */
+    int interrupt;        /* -1: it is not to be interrupted */
     bool running;         /* the command is */
     bool failed;          /* something is left for later */
 };
@@ -131,7 +134,8 @@ static int send_file(const struct attempt *attempt, int file, struct recover_res
     struct recover_verdict verdict = judge(&header, death);
     uint64_t now = clock_mono_ns();
     double seconds = now < attempt->deadline_ns ? (double)(attempt->deadline_ns - now) / 1e9 : 0;
-    error = recover_send(file, &verdict, config(), seconds, header.told ? NULL : tell_of, &verdict, result);
+    error = recover_send(file, &verdict, config(), seconds, attempt->interrupt, header.told ? NULL : tell_of,
+                         &verdict, result);
     if (result->workflows) recover_note_told(file);
     return error;
 }
@@ -155,15 +159,17 @@ static bool send_next(void *context, int file, const char *path) {
 }
 
 /* False when something is left for later. */
-static bool send_all(double seconds, bool running) {
-    struct attempt attempt = {.deadline_ns = clock_mono_ns() + (uint64_t)(seconds * 1e9), .running = running};
+static bool send_all(double seconds, bool running, int interrupt) {
+    struct attempt attempt = {.deadline_ns = clock_mono_ns() + (uint64_t)(seconds * 1e9),
+                              .interrupt = interrupt,
+                              .running = running};
     if (state.watch) jobs_watch_look(state.watch); /* its last, for those that are about to be claimed */
     flight_files_orphans(config()->flight_folder, &state.self, true, send_next, &attempt);
     return !attempt.failed;
 }
 
 void aftermath_send(double seconds) {
-    if (!send_all(seconds, false))
+    if (!send_all(0, false, -1) && !send_all(seconds, false, state.interrupt))
         log_line("the spans that it had recorded are kept until the Datadog agent takes them");
     state.next_ns = clock_mono_ns() + AGAIN;
 }
@@ -172,5 +178,5 @@ void aftermath_tick(void) {
     if (state.watch) jobs_watch_look(state.watch);
     if (clock_mono_ns() < state.next_ns) return;
     state.next_ns = clock_mono_ns() + AGAIN;
-    send_all(0, true);
+    send_all(0, true, state.interrupt);
 }

@@ -12,15 +12,17 @@ struct jobs;
 struct recover_verdict;
 struct recover_workflow;
 
-/* `jobs` may be NULL, and is borrowed until aftermath_finish. */
-void aftermath_start(struct jobs *jobs);
+/* `jobs` may be NULL, and is borrowed until aftermath_finish. Once the descriptor `interrupt` can be read, nothing waits for
+ * the agent any more. */
+void aftermath_start(struct jobs *jobs, int interrupt);
 
 void aftermath_finish(void);
 
 /* The command has just ended. */
 void aftermath_note(const struct verdict *verdict);
 
-/* Sends what dead processes have left, ours and those of nobody, with at most `seconds` of patience for the agent. */
+/* Sends what dead processes have left, ours and those of nobody, with at most `seconds` of patience for the agent. One attempt
+ * is made in any case. */
 void aftermath_send(double seconds);
 
 /* Call it about every second while the command runs: tries again now and then. */

@@ -112,7 +112,7 @@ static int send_or_look(struct subject *subject, int file, struct recover_result
     if (task->dry_run) return recover_look(file, &subject->verdict, see, subject, result);
     uint64_t now = clock_mono_ns();
     double seconds = now < task->deadline_ns ? (double)(task->deadline_ns - now) / 1e9 : 0;
-    error = recover_send(file, &subject->verdict, config(), seconds, see, subject, result);
+    error = recover_send(file, &subject->verdict, config(), seconds, -1, see, subject, result);
     if (task->jobs && result->workflows) recover_note_told(file);
     return error;
 }

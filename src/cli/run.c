@@ -213,7 +213,7 @@ int run_main(int argc, char **argv) {
     supervise_start();
     limit_start(&limit, (uint64_t)config()->run.memory_limit);
     struct jobs *jobs = jobs_start(); /* starts a thread: signals are blocked by now */
-    aftermath_start(jobs);
+    aftermath_start(jobs, supervise_interrupt());
     char text[1200];
     limit_describe(&limit, text, sizeof text);
     if (speaks()) log_line("running %s, %s", command[0], text);

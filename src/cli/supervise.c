@@ -21,6 +21,7 @@
 
 static struct {
     int signals;                 /* the signalfd */
+    int interrupt;               /* one for all of them but SIGCHLD; never read */
     sigset_t mask;               /* as we were started with; the command's again */
     struct sigaction on_sigchld; /* likewise */
     double ticked;
@@ -56,8 +57,14 @@ void supervise_start(void) {
     sigaction(SIGCHLD, &(struct sigaction){.sa_handler = SIG_DFL}, &supervisor.on_sigchld);
     sigprocmask(SIG_BLOCK, &taken, &supervisor.mask);
     supervisor.signals = signalfd(-1, &taken, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (supervisor.signals < 0) die(DIE_OURS, "signalfd: %s", strerror(errno));
+    sigdelset(&taken, SIGCHLD);
+    supervisor.interrupt = signalfd(-1, &taken, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (supervisor.signals < 0 || supervisor.interrupt < 0) die(DIE_OURS, "signalfd: %s", strerror(errno));
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+}
+
+int supervise_interrupt(void) {
+    return supervisor.interrupt;
 }
 
 static bool next_signal(struct signalfd_siginfo *info) {

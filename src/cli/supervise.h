@@ -31,6 +31,9 @@ struct supervise_hooks {
 /* From here on signals come to us through a descriptor, and orphaned descendants are ours. Once. */
 void supervise_start(void);
 
+/* A descriptor that can be read while a signal waits to be passed on, or to end us: for hooks that wait themselves. */
+int supervise_interrupt(void);
+
 /* Runs the command, found along PATH, to its end. `grace_s`: from the first SIGINT or SIGTERM to our SIGKILL, once a
  * second one has come; or from our own SIGTERM. */
 struct supervise_end supervise_run(char **command, double grace_s, const struct supervise_hooks *hooks);

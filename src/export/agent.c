@@ -55,6 +55,10 @@ void agent_destroy(struct agent *agent) {
     free(agent);
 }
 
+void agent_set_interrupt(struct agent *agent, int interrupt) {
+    transport_set_interrupt(agent->transport, interrupt);
+}
+
 void agent_forked(struct agent *agent) {
     transport_forked(agent->transport);
 }

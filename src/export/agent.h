@@ -17,6 +17,9 @@ struct config;
 int agent_create(struct agent **made, const struct config *config);
 void agent_destroy(struct agent *agent);
 
+/* As transport_set_interrupt: a request that is interrupted is one to an agent that cannot be reached. */
+void agent_set_interrupt(struct agent *agent, int interrupt);
+
 enum agent_answer {
     AGENT_ACCEPTED,    /* the agent has the spans */
     AGENT_TOO_LARGE,   /* 413: smaller payloads may pass */

@@ -23,7 +23,7 @@ static int send_file(const struct sending *sending, int file) {
     int error = recover_read_header(file, &header);
     if (error) return error;
     struct recover_verdict verdict = recover_unseen(&header, &sending->self);
-    error = recover_send(file, &verdict, sending->config, 0, NULL, NULL, &result);
+    error = recover_send(file, &verdict, sending->config, 0, -1, NULL, NULL, &result);
     if (!error && result.workflows)
         log_line("process %" PRId32 " ended (%s) while a workflow was running; what it had recorded, %" PRIu64
                  " spans, is sent now",

@@ -4,7 +4,6 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
-#include "base/futex.h"
 #include "config.h"
 #include "export/agent.h"
 #include "export/batch.h"
@@ -13,6 +12,7 @@
 #include "trace/tags.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,6 +62,7 @@ struct recovery {
     int file;
     const struct recover_verdict *verdict;
     const struct config *config;
+    int interrupt;
     unsigned char *memory; /* owned; a copy of the file */
     size_t size;
     struct flight_view view;
@@ -396,11 +397,13 @@ static bool deliver(struct recovery *r, const struct batch_item *items, size_t c
     return true;
 }
 
-static void pause_ns(uint64_t ns) {
-    const uint32_t never_changes = 0;
+/* False when it was interrupted. */
+static bool pause_ns(const struct recovery *r, uint64_t ns) {
+    struct pollfd interrupt = {.fd = r->interrupt, .events = POLLIN};
     uint64_t end = clock_mono_ns() + ns;
     for (uint64_t now; (now = clock_mono_ns()) < end;)
-        futex_wait(&never_changes, 0, end - now);
+        if (poll(&interrupt, 1, (int)((end - now) / 1000000) + 1) > 0) return false;
+    return true;
 }
 
 /* Everything, with patience until `deadline_ns`. */
@@ -416,8 +419,7 @@ static int send_all(struct recovery *r, uint64_t deadline_ns) {
         }
         at += (size_t)(r->result.sent + r->result.failed -
                        settled); /* the first halves of what was too large */
-        if (clock_mono_ns() + pause >= deadline_ns) return -EAGAIN;
-        pause_ns(pause);
+        if (clock_mono_ns() + pause >= deadline_ns || !pause_ns(r, pause)) return -EAGAIN;
         pause = 2 * pause < MOST_PAUSE ? 2 * pause : MOST_PAUSE;
     }
     return 0;
@@ -448,13 +450,14 @@ static int gather(struct recovery *r, void (*see)(const struct recover_workflow 
 /* An address that cannot be used may be mended. */
 static int find_agent(struct recovery *r) {
     int error = agent_create(&r->agent, r->config);
+    if (!error) agent_set_interrupt(r->agent, r->interrupt);
     return error && error != -ENOMEM ? -EAGAIN : error;
 }
 
 int recover_send(int file, const struct recover_verdict *verdict, const struct config *config, double seconds,
-                 void (*see)(const struct recover_workflow *, void *), void *context,
+                 int interrupt, void (*see)(const struct recover_workflow *, void *), void *context,
                  struct recover_result *result) {
-    struct recovery r = {.file = file, .verdict = verdict, .config = config};
+    struct recovery r = {.file = file, .verdict = verdict, .config = config, .interrupt = interrupt};
     uint64_t deadline_ns = clock_mono_ns() + (uint64_t)(seconds * 1e9);
     int error = gather(&r, see, context);
     if (!error && r.batch.item_count) error = find_agent(&r);

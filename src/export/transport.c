@@ -24,6 +24,7 @@ struct transport {
     char host[280];                  /* for the Host header */
     char prefix[256];                /* goes before every path; empty, or begins with a slash */
     int fd;                          /* -1: not connected */
+    int interrupt;                   /* see transport_set_interrupt; -1: none */
     dev_t device;                    /* identity of the socket behind fd */
     ino_t inode;
     struct buf head;
@@ -95,13 +96,17 @@ int transport_create(struct transport **made, const char *url) {
     *made = NULL;
     struct transport *t = calloc(1, sizeof *t);
     if (!t) return -ENOMEM;
-    t->fd = -1;
+    t->fd = t->interrupt = -1;
     int error = parse_url(t, url);
     if (error)
         free(t);
     else
         *made = t;
     return error;
+}
+
+void transport_set_interrupt(struct transport *t, int interrupt) {
+    t->interrupt = interrupt;
 }
 
 /* ---- the connection ---- */
@@ -129,15 +134,17 @@ void transport_forked(struct transport *t) {
     disconnect(t);
 }
 
-/* Waits for `events`; returns them, or -ETIMEDOUT, or -errno. */
-static int wait_for(int fd, short events, uint64_t deadline_ns) {
+/* Waits for `events` of `fd`; returns them, or -ETIMEDOUT, -ECANCELED, or -errno. */
+static int wait_for(int fd, short events, uint64_t deadline_ns, int interrupt) {
     for (;;) {
         uint64_t now = clock_mono_ns();
         if (now >= deadline_ns) return -ETIMEDOUT;
         uint64_t left_ms = (deadline_ns - now + 999999) / 1000000;
-        struct pollfd poller = {.fd = fd, .events = events};
-        int ready = poll(&poller, 1, left_ms < INT_MAX ? (int)left_ms : INT_MAX);
-        if (ready > 0) return poller.revents & POLLNVAL ? -EBADF : poller.revents;
+        struct pollfd pollers[] = {{.fd = fd, .events = events}, {.fd = interrupt, .events = POLLIN}};
+        int ready = poll(pollers, 2, left_ms < INT_MAX ? (int)left_ms : INT_MAX);
+        if (ready > 0 && pollers[0].revents)
+            return pollers[0].revents & POLLNVAL ? -EBADF : pollers[0].revents;
+        if (ready > 0) return -ECANCELED;
         if (ready < 0 && errno != EINTR) return -errno;
     }
 }
@@ -152,8 +159,8 @@ static int new_socket(int family) {
     return moved < 0 ? -error : moved;
 }
 
-static int finish_connect(int fd, uint64_t deadline_ns) {
-    int ready = wait_for(fd, POLLOUT, deadline_ns), error = 0;
+static int finish_connect(const struct transport *t, int fd, uint64_t deadline_ns) {
+    int ready = wait_for(fd, POLLOUT, deadline_ns, t->interrupt), error = 0;
     if (ready < 0) return ready;
     socklen_t size = sizeof error;
     if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size)) return -errno;
@@ -165,7 +172,8 @@ static int connect_to(struct transport *t, const struct sockaddr *address, sockl
     int fd = new_socket(address->sa_family), on = 1, error = 0;
     if (fd < 0) return fd;
     if (address->sa_family != AF_UNIX) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (connect(fd, address, size)) error = errno == EINPROGRESS ? finish_connect(fd, deadline_ns) : -errno;
+    if (connect(fd, address, size))
+        error = errno == EINPROGRESS ? finish_connect(t, fd, deadline_ns) : -errno;
     struct stat made;
     if (!error && fstat(fd, &made)) error = -errno;
     if (error) {
@@ -242,11 +250,12 @@ static int receive_some(int fd, struct http_reply *reply) {
 
 /* Sends and receives at the same time: an agent may refuse a large body before it has read it, and then
  * closes. The refusal is worth more than the broken pipe. */
-static int exchange(struct transport *t, struct sending *s, uint64_t deadline_ns, struct http_reply *reply) {
+static int exchange(struct transport *t, struct sending *s, uint64_t deadline_ns, int interrupt,
+                    struct http_reply *reply) {
     int send_error = 0, error = 0;
     while (!error && reply->state != HTTP_DONE) {
         bool sends = s->left && !send_error;
-        int ready = wait_for(t->fd, sends ? POLLIN | POLLOUT : POLLIN, deadline_ns);
+        int ready = wait_for(t->fd, sends ? POLLIN | POLLOUT : POLLIN, deadline_ns, interrupt);
         if (ready < 0) return ready;
         if (sends && ready & POLLOUT) send_error = send_some(t->fd, s);
         if (ready & ~POLLOUT) error = receive_some(t->fd, reply);
@@ -263,7 +272,7 @@ static int attempt(struct transport *t, const struct transport_request *request,
         int error = connect_agent(t, deadline_ns);
         if (error) return error;
     }
-    int error = exchange(t, &sending, deadline_ns, reply);
+    int error = exchange(t, &sending, deadline_ns, request->body_size ? -1 : t->interrupt, reply);
     if (error || !reply->keep_alive || sending.left) disconnect(t);
     return reply->status ? 0 : error;
 }

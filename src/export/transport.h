@@ -35,6 +35,11 @@ struct transport_request {
 int transport_send(struct transport *transport, const struct transport_request *request, uint64_t deadline_ns,
                    struct http_reply *reply);
 
+/* Connecting, and waiting for the reply to a request without a body, end with -ECANCELED as soon as this descriptor can be
+ * read (borrowed; -1: none). For a caller who must hear of something else while he waits. With a body it would not be known
+ * whether the agent has taken that. */
+void transport_set_interrupt(struct transport *transport, int interrupt);
+
 /* In a forked child: closes its copy of the connection. The parent's stays. */
 void transport_forked(struct transport *transport);
 

@@ -32,6 +32,10 @@ void agent_destroy(struct agent *unused) {
     (void)unused;
 }
 
+void agent_set_interrupt(struct agent *unused, int interrupt) {
+    (void)unused, (void)interrupt;
+}
+
 bool agent_takes_events(const struct agent *unused) {
     (void)unused;
     return true;
@@ -83,7 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         unsigned times = 0;
         agent.answers = attempt || !size ? 0 : data[size - 1];
         agent.accepted = 0;
-        int error = recover_send(file, &verdict, config(), 0, see, &times, &result);
+        int error = recover_send(file, &verdict, config(), 0, -1, see, &times, &result);
         PROMISED(error <= 0 && result.sent == agent.accepted);
         PROMISED(error ? times == 0 || times == result.workflows : times == result.workflows);
         done = error != -EAGAIN;

@@ -122,7 +122,7 @@ static void see(const struct recover_workflow *workflow, void *context) {
 }
 
 static int recover(double seconds) {
-    return recover_send(file, &killed, &settings, seconds, see, &seen, &result);
+    return recover_send(file, &killed, &settings, seconds, -1, see, &seen, &result);
 }
 
 static void assert_recovered(int expected, uint64_t sent, uint64_t failed) {
@@ -195,13 +195,13 @@ static void an_unknown_death_was_at_the_last_sign_of_life(void **state) {
     finish_nodes(10, 11, 1); /* ends at 3000 */
     flight_note_life(flight, 2000);
     settings.agent_url = "http://127.0.0.1:1";
-    assert_int_equal(recover_send(file, &unknown, &settings, 0, see, &seen, NULL), -EAGAIN);
+    assert_int_equal(recover_send(file, &unknown, &settings, 0, -1, see, &seen, NULL), -EAGAIN);
     assert_int_equal(seen.workflow.death_ns, 3000);
     flight_note_life(flight, 4000);
-    assert_int_equal(recover_send(file, &unknown, &settings, 0, see, &seen, NULL), -EAGAIN);
+    assert_int_equal(recover_send(file, &unknown, &settings, 0, -1, see, &seen, NULL), -EAGAIN);
     assert_int_equal(seen.workflow.death_ns, 4000);
     flight_note_life(flight, UINT64_MAX); /* a lie */
-    assert_int_equal(recover_send(file, &unknown, &settings, 0, see, &seen, NULL), -EAGAIN);
+    assert_int_equal(recover_send(file, &unknown, &settings, 0, -1, see, &seen, NULL), -EAGAIN);
     assert_true(seen.workflow.death_ns <= clock_wall_ns());
 }
 
@@ -270,6 +270,21 @@ static void what_is_too_large_is_split(void **state) {
     fake_agent_limit(&agent, 20000);
     assert_recovered(0, 200, 0);
     assert_received_once(11, 200);
+}
+
+static void patience_ends_with_an_interrupt(void **state) {
+    (void)state;
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(write(ends[1], "x", 1), 1);
+    finish_nodes(10, 11, 5);
+    fake_agent_script(&agent, 1, (int[]){503});
+    uint64_t begin = clock_mono_ns();
+    assert_int_equal(recover_send(file, &killed, &settings, 60, ends[0], NULL, NULL, &result), -EAGAIN);
+    assert_true(clock_mono_ns() - begin < 30 * UINT64_C(1000000000));
+    assert_recovered(0, 5, 0);
+    close(ends[0]);
+    close(ends[1]);
 }
 
 /* Whether the file is worth keeping for it is the caller's to say. */
@@ -345,10 +360,10 @@ static void a_file_that_was_cut_is_no_flight_memory(void **state) {
     assert_int_equal(write(cut, content, (size_t)status.st_size), status.st_size);
     for (off_t size = status.st_size - 1; size > 0; size /= 2) {
         assert_int_equal(ftruncate(cut, size), 0);
-        assert_int_equal(recover_send(cut, &killed, &settings, 0, NULL, NULL, &result), -EINVAL);
+        assert_int_equal(recover_send(cut, &killed, &settings, 0, -1, NULL, NULL, &result), -EINVAL);
     }
     assert_int_equal(ftruncate(cut, (off_t)1 << 40), 0); /* nor is one that is too large to be */
-    assert_int_equal(recover_send(cut, &killed, &settings, 0, NULL, NULL, &result), -EINVAL);
+    assert_int_equal(recover_send(cut, &killed, &settings, 0, -1, NULL, NULL, &result), -EINVAL);
     close(cut);
     unlink(copy);
     free(content);
@@ -417,6 +432,7 @@ int main(void) {
         TEST(patience_has_an_end),
         TEST(what_was_taken_before_a_failure_is_not_sent_again),
         TEST(what_is_too_large_is_split),
+        TEST(patience_ends_with_an_interrupt),
         TEST(what_is_refused_stays_in_the_file),
         TEST(a_look_tells_the_same_and_changes_nothing),
         TEST(that_jobs_were_recorded_is_noted_in_the_file),

@@ -358,6 +358,30 @@ static void nothing_outlasts_the_deadline(void **state) {
     }
 }
 
+/* A body may have been taken: what became of it is worth waiting for. */
+static void an_interrupt_ends_what_can_be_asked_again(void **state) {
+    (void)state;
+    struct loopback server;
+    struct client client;
+    int ends[2];
+    const struct transport_request request = {"GET", "/info", NULL, 0, NULL, 0};
+    assert_int_equal(pipe(ends), 0);
+    assert_true(loopback_start(&server, "127.0.0.1", 0, hang, NULL));
+    client_start(&client, server.url);
+    transport_set_interrupt(client.transport, ends[0]);
+    assert_int_equal(post(&client, "x", 1, 50), -ETIMEDOUT);
+    assert_int_equal(write(ends[1], "x", 1), 1);
+    uint64_t begin = clock_mono_ns(), deadline = begin + LOOPBACK_PATIENCE_MS * UINT64_C(1000000);
+    assert_int_equal(transport_send(client.transport, &request, deadline, &client.reply), -ECANCELED);
+    assert_true(clock_mono_ns() - begin < deadline - begin);
+    transport_set_interrupt(client.transport, -1);
+    assert_int_equal(post(&client, "x", 1, 50), -ETIMEDOUT);
+    client_finish(&client);
+    loopback_stop(&server);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 /* Connecting is under the deadline as well: a full backlog leaves a connection unanswered. */
 static void an_unanswered_connection_ends_at_the_deadline(void **state) {
     (void)state;
@@ -472,6 +496,7 @@ int main(void) {
         cmocka_unit_test(a_reply_that_breaks_off_counts_from_its_head_on),
         cmocka_unit_test(a_slow_reply_is_read_to_its_end),
         cmocka_unit_test(nothing_outlasts_the_deadline),
+        cmocka_unit_test(an_interrupt_ends_what_can_be_asked_again),
         cmocka_unit_test(an_unanswered_connection_ends_at_the_deadline),
         cmocka_unit_test(a_refusal_of_an_unread_body_is_heard),
         cmocka_unit_test(large_bodies_arrive_whole),
