@@ -46,7 +46,7 @@ static inline enum ledger_kind kind_of(const struct cuda_physical *properties) {
 /* ---- a wrapper's body: `real` is the function behind it ---- */
 
 #define HOOK_BODY(real, arguments, effect)                                                                   \
-    if (PASSES_##effect) return (real)arguments;                                                             \
+    if (!hook_calls_record() || PASSES_##effect) return (real)arguments;                                     \
     BEFORE_##effect;                                                                                         \
     cuda_result result = (real)arguments;                                                                    \
     AFTER_##effect;                                                                                          \

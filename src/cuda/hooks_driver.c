@@ -106,7 +106,7 @@ struct hook_place hooks_driver_place(void) {
     return place;
 }
 
-/* ---- the wrappers: given out for functions that have been found, and only when hooks record ---- */
+/* ---- the wrappers: given out for functions that have been found ---- */
 
 #define PLACE()               hooks_driver_place()
 #define PLACE_AFTER_FAILURE() hooks_driver_place()

@@ -67,7 +67,6 @@ static struct hook_place place(void) {
         cuda_result(*real) parameters;                                                                       \
         *(void **)&real = real_of(HIP_##name);                                                               \
         if (__builtin_expect(!real, 0)) return CUDA_NOT_INITIALIZED;                                         \
-        if (!hook_calls_record()) return real arguments;                                                     \
         HOOK_BODY(real, arguments, effect);                                                                  \
     }
 #include "cuda/cuda_api.def"

@@ -17,7 +17,6 @@
         if (caller.runtime)                                                                                  \
             *(void **)&real = __atomic_load_n(&caller.runtime[RUNTIME_##name], __ATOMIC_RELAXED);            \
         if (__builtin_expect(!real, 0)) return CUDA_NOT_INITIALIZED;                                         \
-        if (!hook_calls_record()) return real arguments;                                                     \
         HOOK_BODY(real, arguments, effect);                                                                  \
     }
 #include "cuda/cuda_api.def"
