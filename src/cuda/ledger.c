@@ -122,9 +122,10 @@ static inline void give_node(struct shard *shard, uint32_t number) {
     shard->free = number;
 }
 
-/* Whether it is one of the allocations on devices that figures count; not asked of mappings. */
-static inline bool is_counted(struct ledger_what what) {
-    return what.kind < LEDGER_PINNED && !what.segment;
+/* Whether it is one of the allocations on devices that figures count; not asked of mappings. Not by value: the counts of
+ * physical memory change meanwhile. */
+static inline bool is_counted(const struct ledger_what *what) {
+    return what->kind < LEDGER_PINNED && !what->segment;
 }
 
 /* The link that leads to the node, or to none. */
@@ -218,13 +219,13 @@ __attribute__((noinline)) static void add_in_any_case(uint64_t address, uint64_t
     uint32_t (*source)(uint64_t) = __atomic_load_n(&capture, __ATOMIC_ACQUIRE);
     struct ledger_entry entry = {.address = address, .size = size, .is = what};
     entry.is.owner = (uint16_t)owners_current();
-    if (source && is_counted(what)) entry.stack = source(size);
-    if (put(&entry) && is_counted(what)) owners_count_allocation(entry.is.owner, what.device, size);
+    if (source && is_counted(&what)) entry.stack = source(size);
+    if (put(&entry) && is_counted(&what)) owners_count_allocation(entry.is.owner, what.device, size);
 }
 
 __attribute__((noinline)) static void count_in_any_case(uint32_t owner, uint64_t size,
                                                         struct ledger_what what) {
-    if (is_counted(what)) owners_count_allocation(owner, what.device, size);
+    if (is_counted(&what)) owners_count_allocation(owner, what.device, size);
     usage_change(what, (int64_t)size);
 }
 
@@ -496,7 +497,7 @@ void ledger_each(void (*see)(const struct ledger_entry *, void *), void *context
 }
 
 static void count(const struct ledger_entry *entry, void *sum) {
-    *(uint64_t *)sum += is_counted(entry->is);
+    *(uint64_t *)sum += is_counted(&entry->is);
 }
 
 uint64_t ledger_count(void) {
