@@ -125,7 +125,7 @@ def listed():
 @pytest.mark.parametrize("version", [11020, 12040, 13000, 13020])
 def test_every_question_to_the_resolver(hooked, version):
     """Names, versions, flags, both of its own forms, without a status: as the driver answers, with wrappers for exactly
-    the functions of the list (HAMi-core issues 57, 65, 233, 320)."""
+    the functions of the list (HAMi-core issues 57, 65, 233, 320); of a driver newer than we know too (HAMi issue 1834)."""
     bare = hooked("hooked_resolver", runtime=None, preload=[], version=version)
     hooked_names = listed()
     expected = "\n".join(
@@ -218,6 +218,36 @@ def test_addresses_that_the_driver_does_not_export(hooked, library):
 
 def test_eight_threads_and_a_hundred_thousand_allocations(hooked):
     hooked("hooked_threads", memory="64G")
+
+
+def test_every_function_from_eight_threads(hooked):
+    hooked("hooked_functions", "8", link=[HIP], memory="8G")
+
+
+# ---- what has broken others ----
+
+
+def test_without_memory_for_the_ledger(hooked):
+    out = hooked("hooked_hazards", "memory", memory="1G")
+    assert out.count("no memory to record GPU allocations") == 1
+
+
+def test_a_free_while_another_device_is_current(hooked):
+    hooked("hooked_hazards", "device", memory="1G", devices=2)
+
+
+def test_the_loaders_locks(hooked, library):
+    """Hooks that are called with the loader locked, and that ask it about new callers (memray issue 549)."""
+    hooked("hooked_hazards", "loader", library("plugin", "plugin.so", runtime="13"), memory="1G")
+
+
+def test_exit_in_a_constructor(hooked, library):
+    """Nothing is waited for at exit, which may come with the loader locked (torch issue 189110)."""
+    exiter = library("exiter", "exiter.so", runtime="13")
+    bare = hooked("hooked_hazards", "constructor", exiter, preload=[])
+    assert bare == "leaving: 0\n"
+    assert hooked("hooked_hazards", "constructor", exiter) == bare
+    assert hooked("hooked_hazards", "constructor", exiter, preload=[LIBRARY]) == bare
 
 
 # ---- PyTorch's reports ----

@@ -303,6 +303,29 @@ static void test_many_live(void **state) {
     assert_int_equal(allocated(), 0);
 }
 
+/* Last of all tests: recording ends for good. What is there stays, and goes when it is freed. */
+static void test_a_full_table(void **state) {
+    (void)state;
+#ifdef __SANITIZE_THREAD__
+    skip(); /* four million entries take it a minute */
+#endif
+    enum { MOST = 1 << 22 };
+    uint64_t count = 0;
+    while (ledger_recording() && count <= MOST)
+        add(plain(++count << 9, 1));
+    assert_false(ledger_recording());
+    assert_in_range(count, MOST * 9 / 10, MOST);
+    assert_int_equal(ledger_count(), count - 1);
+    assert_int_equal(allocated(), count - 1);
+    struct ledger_entry removed;
+    assert_true(ledger_remove(LEDGER_POINTER, 1 << 9, &removed));
+    add(plain(1 << 9, 1));
+    ledger_start();
+    assert_false(ledger_recording());
+    assert_int_equal(ledger_count(), count - 2);
+    assert_false(ledger_remove(LEDGER_POINTER, 1 << 9, &removed));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nothing_is_recorded_before_the_start),
@@ -322,6 +345,7 @@ int main(void) {
         cmocka_unit_test_setup(test_errno_stays, begin),
         cmocka_unit_test_setup(test_threads, begin),
         cmocka_unit_test_setup(test_many_live, begin),
+        cmocka_unit_test_setup(test_a_full_table, begin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

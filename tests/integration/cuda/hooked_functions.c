@@ -1,10 +1,12 @@
 /* Every function of cuda_api.def: what it allocates is in the ledger, once; what it frees is not; a failure changes nothing
- * and is counted once; and every call has reached the real function. */
+ * and is counted once; and every call has reached the real function. With an argument: what comes in pairs, from so many threads
+ * at once; then only sums are known. */
 #include "cuda/cuda_abi.h"
 #include "cuda_probe.h"
 #include "test.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <string.h>
 
 #define MIB (1ull << 20)
@@ -52,11 +54,17 @@ static bool same(const struct probe *a, const struct probe *b) {
         MUST(same(&now_, &(expected)));                                                                      \
     } while (0)
 
+static bool crowded; /* several threads: what another one does would be taken for ours */
+
 /* `take` allocates `size` bytes of a kind, `give` frees them. */
 #define PAIR(kind, size, take, take_arguments, give, give_arguments)                                         \
     do {                                                                                                     \
         struct probe before = probe_read();                                                                  \
         MUST_GIVE(0, take take_arguments);                                                                   \
+        if (crowded) {                                                                                       \
+            MUST_GIVE(0, give give_arguments);                                                               \
+            break;                                                                                           \
+        }                                                                                                    \
         struct probe after = probe_read();                                                                   \
         if (after.bytes[kind] - before.bytes[kind] != (size) ||                                              \
             after.count[kind] != before.count[kind] + 1) {                                                   \
@@ -79,7 +87,7 @@ static bool same(const struct probe *a, const struct probe *b) {
              before.allocations + (kind != LEDGER_PINNED && kind != LEDGER_REGISTERED));                     \
     } while (0)
 
-static char memory[1 << 16] __attribute__((aligned(4096)));
+static __thread char memory[1 << 16] __attribute__((aligned(4096)));
 static struct cuda_channels floats = {32, 32, 0, 0, 2};
 static struct cuda_extent box = {64, 32, 4};
 
@@ -294,10 +302,46 @@ static void hip(void) {
     (void)pitched, (void)flat, (void)deep;
 }
 
-int main(void) {
+static void pairs(void) {
+    runtime();
+    driver();
+    hip();
+}
+
+enum { ROUNDS = 40 };
+
+static void *crowd(void *argument) {
+    MUST_GIVE(0, cudaFree(NULL)); /* the thread's context */
+    for (int i = 0; i < ROUNDS; i++)
+        pairs();
+    return argument;
+}
+
+static void run_crowd(int threads) {
+    pthread_t thread[64];
+    struct probe before = probe_read();
+    pairs();
+    uint64_t allocations = probe_read().allocations - before.allocations;
+    before = probe_read();
+    crowded = true;
+    MUST(threads <= 64);
+    for (int i = 0; i < threads; i++)
+        MUST_GIVE(0, pthread_create(&thread[i], NULL, crowd, NULL));
+    for (int i = 0; i < threads; i++)
+        MUST_GIVE(0, pthread_join(thread[i], NULL));
+    MUST_BE(before);
+    MUST(probe_read().allocations == before.allocations + (uint64_t)threads * ROUNDS * allocations);
+    MUST(probe_read().failures == before.failures);
+}
+
+int main(int argc, char **argv) {
     MUST(probe_read);
     MUST_GIVE(0, cudaFree(NULL));
     load_driver();
+    if (argc == 2) {
+        run_crowd(atoi(argv[1]));
+        return 0;
+    }
     runtime();
     driver();
     virtual_memory();
