@@ -9,6 +9,7 @@
 #include "comfy/job.h"
 #include "comfy/memory.h"
 #include "comfy/queue.h"
+#include "comfy/reruns.h"
 #include "comfy/workflow.h"
 #include "config.h"
 #include "python/bridge.h"
@@ -23,13 +24,10 @@ static void (*read_settings)(void);
 static void (*start_tracing)(void);
 static bool tracing;             /* start_tracing has been called in this process */
 static bool forked;              /* set by executor_forked, acted upon under the GIL */
-static PyObject *input_data_all; /* owned, interned: a local that only a really executed node binds */
 
 void executor_init(void (*settings)(void), void (*start)(void)) {
     read_settings = settings;
     start_tracing = start;
-    input_data_all = PyUnicode_InternFromString("input_data_all");
-    PyErr_Clear();
 }
 
 void executor_forked(void) {
@@ -334,6 +332,11 @@ static void node_entered(const struct watch_call *watched, void *key, void *cont
     PyObject *bridge =
         node->span ? bridge_enter(&workflow->trace, span_id(node->span), workflow->origin) : NULL;
     if (bridge) calls_find(key)->bridge = bridge;
+    if (done_before && !generation->recursive) {
+        PyObject *caches = watch_argument(watched, NODE_CACHES);
+        reruns_expect(watched, caches);
+        python_decref(caches);
+    }
 }
 
 struct outcome {
@@ -404,20 +407,7 @@ static bool really_ran(const struct watch_call *watched, const struct generation
     if (generation->recursive || !call->done_before) {
         return !call->done_before && (generation->recursive || has_result(call->results, call->id));
     }
-    /* Executed earlier in this run already: from cache now, or again because the cache does not keep results. */
-    enum watch_local bound = watch_local(watched, input_data_all);
-    if (bound != WATCH_UNKNOWN) return bound == WATCH_BOUND;
-    PyObject *caches = watch_argument(watched, NODE_CACHES);
-    PyObject *outputs = caches ? python_attribute(caches, "outputs") : NULL;
-    PyObject *type = outputs ? PyObject_Type(outputs) : NULL;
-    PyObject *name = type ? python_attribute(type, "__name__") : NULL;
-    char text[64];
-    python_text(name, text, sizeof text);
-    python_decref(name);
-    python_decref(type);
-    python_decref(outputs);
-    python_decref(caches);
-    return strcmp(text, "NullCache") == 0;
+    return reruns_ran(watched, call->node);
 }
 
 static void succeed(const struct watch_call *watched, const struct generation *generation,
@@ -425,6 +415,7 @@ static void succeed(const struct watch_call *watched, const struct generation *g
     struct workflow *workflow = call->workflow;
     struct node *node = call->node;
     bool ran = really_ran(watched, generation, call) || (node->span && node->executions > 1);
+    node->inputs_read = false;
     struct node_description description = {"", "", ""};
     struct graph_node described;
     bool late =

@@ -28,7 +28,8 @@ struct node {
     struct memory *memory; /* owned; while its span is open */
     uint64_t active_ns;    /* spent inside the executor's calls */
     unsigned executions;
-    bool done; /* its span is finished, or it needs none */
+    bool done;        /* its span is finished, or it needs none */
+    bool inputs_read; /* of comfy/reruns: by the executor, since it was last executed */
     char id[];
 };
 

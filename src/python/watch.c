@@ -133,6 +133,10 @@ PyObject *watch_argument(const struct watch_call *call, int index) {
     return value;
 }
 
+PyObject *watch_watched(const struct watch_call *call) {
+    return call->target->watched;
+}
+
 enum watch_local watch_local(const struct watch_call *call, PyObject *name) {
     if (!call->frame) return WATCH_UNKNOWN;
     PyObject *value = PyFrame_GetVar(call->frame, name);

@@ -56,9 +56,12 @@ bool watch_nested_coroutine(PyObject *function, const char *name, const struct w
 /* The value of handler->arguments[index] as passed to this call: new reference; NULL when there is no such parameter. */
 PyObject *watch_argument(const struct watch_call *call, int index);
 
+/* The function that was called. Borrowed. */
+PyObject *watch_watched(const struct watch_call *call);
+
 enum watch_local { WATCH_UNBOUND, WATCH_BOUND, WATCH_UNKNOWN };
 
-/* In leave: whether the function's local `name` (an interned str) has a value. UNKNOWN where locals cannot be seen. */
+/* Whether the function's local `name` (an interned str) has a value. UNKNOWN where locals cannot be seen. */
 enum watch_local watch_local(const struct watch_call *call, PyObject *name);
 
 /* What watches node functions here, for the start-up line: "sys.monitoring" or "code swap". */

@@ -79,13 +79,17 @@ def test_identity(agent, tmp_path, version):
 
 @pytest.mark.parametrize("version", ENDS)
 @pytest.mark.parametrize("generation", scenarios.CACHE_NONE)
-def test_a_node_that_runs_twice_has_two_spans(agent, tmp_path, generation, version):
-    """Without a cache, an input that is asked for late is made once more."""
-    app = StandIn(pythons.find()[version], generation, ["--cache-none"])
-    done = session.run(app, tmp_path, agent, wanted=["ok", "cached", "lazy-late"])
-    session.collect(done, agent.take_spans())
+@pytest.mark.parametrize("options, kept", [(["--cache-none"], 0), (["--cache-lru", "1"], 1), (["--cache-lru", "9"], 9)])
+def test_a_node_that_runs_twice_has_two_spans(agent, tmp_path, generation, options, kept, version):
+    """With a cache that keeps little, an input that is asked for late is made once more."""
+    app = StandIn(pythons.find()[version], generation, options)
+    wanted = ["ok", "cached", "lazy-late", "expanding", "async"]
+    done = session.collect(session.run(app, tmp_path, agent, wanted=wanted), agent.take_spans())
     root, nodes = done.traces["lazy-late"].root, done.traces["lazy-late"].nodes
-    assert [span["meta"]["node.id"] for span in nodes] == ["1", "2", "3", "4", "1", "5"]
+    again = [] if kept == 9 else ["1"]
+    assert [span["meta"]["node.id"] for span in nodes] == ["1", "2", "3", "4", *again, "5"]
     assert not any("node.cached" in span["meta"] for span in nodes)
-    assert root["metrics"]["workflow.nodes.executed"] == root["metrics"]["workflow.nodes.total"] == 6
-    assert done.traces["cached"].root["metrics"]["workflow.nodes.executed"] == 4
+    assert root["metrics"]["workflow.nodes.executed"] == root["metrics"]["workflow.nodes.total"] == len(nodes)
+    assert done.traces["cached"].root["metrics"]["workflow.nodes.executed"] == (0 if kept == 9 else 4)
+    for name in ("expanding", "async"):
+        assert len(done.traces[name].nodes) == len({span["meta"]["node.id"] for span in done.traces[name].nodes})

@@ -197,7 +197,7 @@ class PromptExecutor(messages.StatusMessages):
         self.reset()
 
     def reset(self):
-        self.caches = CacheSet(none=self.cache_type == CacheType.NONE)
+        self.caches = CacheSet(self.cache_type, self.cache_args)
         self.status_messages = []
         self.success = True
 

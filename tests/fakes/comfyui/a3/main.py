@@ -1,4 +1,4 @@
-"""The application of generation A3. --cache-none switches caching off."""
+"""The application of generation A3. --cache-none and --cache-lru N: application.py."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ import execution
 
 
 def create_executor(server):
-    return execution.PromptExecutor(server, application.cache_type(), cache_args={"lru": 0, "ram": 0})
+    return execution.PromptExecutor(server, application.cache_type(), cache_args={"lru": application.cache_size(), "ram": 0})
 
 
 GENERATION = application.Generation(

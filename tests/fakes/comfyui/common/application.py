@@ -130,8 +130,14 @@ def outputs_of(executor):
 
 
 def cache_type():
-    """--cache-none switches caching off, where the executor knows CacheType."""
-    return CacheType.NONE if "--cache-none" in sys.argv else CacheType.CLASSIC
+    """--cache-none switches caching off, --cache-lru N keeps N results, where the executor knows CacheType."""
+    if "--cache-none" in sys.argv:
+        return CacheType.NONE
+    return CacheType.LRU if "--cache-lru" in sys.argv else CacheType.CLASSIC
+
+
+def cache_size():
+    return int(sys.argv[sys.argv.index("--cache-lru") + 1]) if "--cache-lru" in sys.argv else 0
 
 
 def main(generation):

@@ -20,13 +20,9 @@ class AsyncCache:
         self._local.set(node_id, value)
 
 
-class NullCache(AsyncCache):
-    def __init__(self):
-        super().__init__(caches.NullCache())
-
-
 class CacheSet:
-    def __init__(self, none=False):
-        self.outputs = NullCache() if none else AsyncCache(caches.SignatureCache())
-        self.objects = NullCache() if none else AsyncCache(caches.IdCache())
+    def __init__(self, cache_type, cache_args):
+        self.outputs = AsyncCache(caches.of_outputs(cache_type, cache_args))
+        none = cache_type == caches.CacheType.NONE
+        self.objects = AsyncCache(caches.NullCache() if none else caches.IdCache())
         self.all = [self.outputs, self.objects]

@@ -11,6 +11,7 @@ from comfy_execution.graph_utils import is_link
 
 class CacheType(Enum):
     CLASSIC = 0
+    LRU = 1
     NONE = 3
 
 
@@ -61,6 +62,31 @@ class SignatureCache(BasicCache):
             text = repr(parts).encode("utf-8", "surrogatepass")
             self._digests[node_id] = hashlib.sha1(text).hexdigest()
         return self._digests[node_id]
+
+
+class LruCache(SignatureCache):
+    """--cache-lru N: forgets the results that were not used for longest, in the middle of a run too."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
+
+    def get(self, node_id):
+        entry = self._entries.pop(self._key(node_id), None)
+        if entry is not None:
+            self._entries[self._key(node_id)] = entry
+        return entry
+
+    def set(self, node_id, value):
+        super().set(node_id, value)
+        while len(self._entries) > self.size:
+            del self._entries[next(iter(self._entries))]
+
+
+def of_outputs(cache_type, cache_args):
+    if cache_type == CacheType.NONE:
+        return NullCache()
+    return LruCache(cache_args["lru"]) if cache_type == CacheType.LRU else SignatureCache()
 
 
 class IdCache(BasicCache):

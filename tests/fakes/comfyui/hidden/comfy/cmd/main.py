@@ -1,4 +1,4 @@
-"""hiddenswitch's application, started with `python -m comfy.cmd.main`. --cache-none switches caching off."""
+"""hiddenswitch's application, started with `python -m comfy.cmd.main`. --cache-none and --cache-lru N: application.py."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ from comfy.cmd import execution
 
 
 def create_executor(server):
-    return execution.PromptExecutor(server, application.cache_type(), cache_args={"lru": 0})
+    return execution.PromptExecutor(server, application.cache_type(), cache_args={"lru": application.cache_size()})
 
 
 def run(executor, item):
