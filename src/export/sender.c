@@ -187,10 +187,12 @@ enum sender_result sender_send(struct sender *s, bool everything) {
 
 /* ---- the agent's abilities, and snapshots ---- */
 
+/* While there is no answer it is asked again: a workflow may be open for long with nothing finished to be sent. */
 static void ask_info(struct sender *s) {
-    note_answer(s, agent_ask_info(s->agent));
+    enum agent_answer answer = agent_ask_info(s->agent);
+    note_answer(s, answer);
     v04_identity_take_events(s->identity, agent_takes_events(s->agent));
-    s->wants_info = false;
+    s->wants_info = is_failure(answer);
 }
 
 static uint64_t root_of(const struct snapshot *snapshot) {

@@ -192,6 +192,15 @@ def test_snapshots_are_completed(tmp_path, flight_folder):
         assert spans[span]["metrics"]["_dd.was_long_running"] == 1
 
 
+def test_snapshots_of_a_workflow_that_began_before_the_agent(tmp_path, flight_folder):
+    with StrictAgent("--start-after", "4") as agent:
+        victim = Victim(tmp_path, flight_folder, agent.url, "sleep", 60, COMFYDD_LONG_RUNNING_AFTER="1").begins()
+        wait_for("snapshots", 30, lambda: agent.spans)
+        assert all("_dd.partial_version" in span["metrics"] for span in agent.spans)
+        assert any("cannot reach the Datadog agent" in line for line in victim.said())
+        victim.kill()
+
+
 def test_an_agent_that_is_down_at_the_kill_gets_all_when_it_is_back(tmp_path, flight_folder):
     with StrictAgent() as agent:
         url = agent.url
