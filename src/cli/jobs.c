@@ -51,8 +51,6 @@ struct jobs {
     int64_t number;                      /* of the last one */
     struct spool *adopted[MOST_ADOPTED]; /* left by others; delivered before our own */
     size_t adopted_count;
-    struct spool
-        *taken_from; /* where the event that is being delivered is; NULL: in memory, or, since, in `spool` */
     struct spool *spool;
     struct unspooled *first, *last; /* later than everything in the spool */
     size_t unspooled, lost;
@@ -144,9 +142,9 @@ static void queue_add(struct jobs *jobs, const char *object, size_t size) {
 static int queue_first(struct jobs *jobs, struct buf *object) {
     int error = 0;
     buf_clear(object);
-    jobs->taken_from = first_spool(jobs);
-    if (jobs->taken_from)
-        error = spool_first(jobs->taken_from, object);
+    struct spool *spool = first_spool(jobs);
+    if (spool)
+        error = spool_first(spool, object);
     else if (!buf_append(object, jobs->first->object, jobs->first->size))
         error = -ENOMEM;
     if (error) log_once("jobs: the spool file %s cannot be read: %s", jobs->spool_path, strerror(-error));
@@ -155,12 +153,12 @@ static int queue_first(struct jobs *jobs, struct buf *object) {
 
 /* What was first when it was taken still is, even if it has gone from memory to the spool since. */
 static void queue_drop_first(struct jobs *jobs) {
-    struct spool *spool = jobs->taken_from ? jobs->taken_from : jobs->spool;
+    struct spool *spool = first_spool(jobs);
     int error = 0;
-    if (spool_empty(spool))
-        drop_first_unspooled(jobs);
-    else
+    if (spool)
         error = spool_done(spool);
+    else
+        drop_first_unspooled(jobs);
     if (error)
         log_once("jobs: the spool file %s cannot be changed (%s): after a restart, events may be written "
                  "once more",
@@ -333,24 +331,22 @@ struct jobs *jobs_open(const char *url, const char *sql, const char *spool, cons
         destroy(jobs);
         return NULL;
     }
-    if (!spool_empty(jobs->spool)) start(jobs);
     return jobs;
 }
 
 void jobs_adopt(struct jobs *jobs, const char *path) {
     int error;
-    if (access(path, F_OK) != 0) return;
+    if (access(path, F_OK) != 0 || jobs->adopted_count == MOST_ADOPTED) return;
     struct spool *spool = spool_open(path, &error);
-    pthread_mutex_lock(&jobs->lock);
-    if (spool && !spool_empty(spool) && jobs->adopted_count < MOST_ADOPTED) {
+    if (!spool) return;
+    if (spool_empty(spool))
+        spool_close(spool);
+    else
         jobs->adopted[jobs->adopted_count++] = spool;
-        spool = NULL;
-    }
-    bool has_work = !queue_empty(jobs);
-    pthread_cond_signal(&jobs->changed);
-    pthread_mutex_unlock(&jobs->lock);
-    spool_close(spool);
-    if (has_work && !jobs->started) start(jobs);
+}
+
+void jobs_begin(struct jobs *jobs) {
+    if (!queue_empty(jobs)) start(jobs);
 }
 
 bool jobs_reach(const char *url, const char *sql, char *message, size_t room) {

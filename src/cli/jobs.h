@@ -29,12 +29,15 @@ struct job_event {
 /* `sql`: a statement with named parameters (jobs_sql.h) to be used instead of our table, or NULL; `spool`: path of the spool
  * file, made when missing, for one supervisor at a time. A database that is down is no error. NULL, with one line of
  * explanation in *error (static; without a password), for a URL or statement that cannot be right, a spool file that
- * cannot be had, or a database library that this machine lacks. What an earlier run left in the spool is delivered too. */
+ * cannot be had, or a database library that this machine lacks. */
 struct jobs *jobs_open(const char *url, const char *sql, const char *spool, const char **error);
 
-/* What a dead supervisor has left in this spool file is delivered too, in its order. Nothing happens when the file is not
- * there, or another supervisor has it. Right after jobs_open. */
+/* What a dead supervisor has left in this spool file will be delivered first. Nothing happens when the file is not there, or
+ * another supervisor has it. After jobs_open, before jobs_begin. */
 void jobs_adopt(struct jobs *jobs, const char *spool);
+
+/* Begins to deliver what earlier runs have left. Once, before the first jobs_write. */
+void jobs_begin(struct jobs *jobs);
 
 /* Whether events could be written to the database now; else what is in the way, as one line without a password. */
 bool jobs_reach(const char *url, const char *sql, char *message, size_t room);

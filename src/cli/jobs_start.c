@@ -126,6 +126,7 @@ struct jobs *jobs_start(void) {
     struct jobs *jobs = jobs_open(url_of(&wanted), config()->run.jobs_sql, path, &problem);
     if (!jobs) die(DIE_OURS, "jobs cannot be recorded: %s", problem);
     adopt_others(jobs, &wanted, number);
+    jobs_begin(jobs);
     return jobs;
 }
 

@@ -57,6 +57,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "%s\n", error);
         return 1;
     }
+    jobs_begin(jobs);
     struct process_identity self = process_self();
     printf("opened %d.%llu\n", (int)self.pid, (unsigned long long)self.start_ticks);
     fflush(stdout);

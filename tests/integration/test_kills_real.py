@@ -16,6 +16,7 @@ from strict_agent_process import StrictAgent
 from rig import comfyui, kills
 from rig.process import http as ask
 from rig.process import wait_for
+from rig.products import LIBRARY
 from rig.workflows import chains
 
 KILLS = int(os.environ.get("COMFYDD_REAL_KILLS", "50"))
@@ -43,7 +44,7 @@ class Application(comfyui.ComfyUI):
             "DD_TRACE_WRITER_INTERVAL_SECONDS": "0.05",
         }
         self.folder = folder
-        super().__init__(comfyui.checkout_from_environment(), folder, comfyui.LIBRARY, variables)
+        super().__init__(comfyui.checkout_from_environment(), folder, LIBRARY, variables)
 
     def prompts(self):
         """Workflows without end: chains, and now and then one with images. None is cached."""

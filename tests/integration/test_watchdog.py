@@ -8,6 +8,7 @@ import pytest
 from rig import comfyui, session
 from rig.launcher import LaunchedStandIn
 from rig.process import get, wait_for
+from rig.products import LIBRARY
 from rig.stand_in import StandIn
 from rig.supervised import COLUMNS, Supervised
 from rig.workflows import prompt
@@ -52,7 +53,7 @@ def test_a_node_that_hangs_is_ended_with_its_process(agent, tmp_path):
 
 def test_without_a_restart_it_is_told_and_left_alone(agent, tmp_path):
     """Also without a supervisor."""
-    variables = {"DD_TRACE_AGENT_URL": agent.url, "COMFYDD_WATCHDOG": "1s", "LD_PRELOAD": str(comfyui.LIBRARY)}
+    variables = {"DD_TRACE_AGENT_URL": agent.url, "COMFYDD_WATCHDOG": "1s", "LD_PRELOAD": str(LIBRARY)}
     with comfyui.ComfyUI(StandIn(sys.executable), tmp_path / "app", environment=variables) as application:
         prompt_id = application.submit(
             prompt(
