@@ -22,8 +22,8 @@
 static struct workflow *workflows; /* all that are open */
 static void (*read_settings)(void);
 static void (*start_tracing)(void);
-static bool tracing;             /* start_tracing has been called in this process */
-static bool forked;              /* set by executor_forked, acted upon under the GIL */
+static bool tracing; /* start_tracing has been called in this process */
+static bool forked;  /* set by executor_forked, acted upon under the GIL */
 
 void executor_init(void (*settings)(void), void (*start)(void)) {
     read_settings = settings;

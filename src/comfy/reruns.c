@@ -38,7 +38,7 @@ static bool keeps_results(PyObject *caches) {
 
 static enum watch_local seen_local(const struct watch_call *watched) {
     static PyObject *input_data_all; /* owned, interned: a local that only a really executed node binds */
-    if (!input_data_all) input_data_all = PyUnicode_InternFromString("input_data_all");
+    if (!input_data_all && !(input_data_all = PyUnicode_InternFromString("input_data_all"))) PyErr_Clear();
     return input_data_all ? watch_local(watched, input_data_all) : WATCH_UNKNOWN;
 }
 

@@ -151,7 +151,7 @@ static void what_others_have_left_is_adopted_before_our_own(void **state) {
     char path[128], others[128];
     strcpy(path, in_folder("jobs.db"));
     strcpy(others, in_folder("others"));
-    assert_int_equal(mkdir(path, 0700), 0); /* no database can be there */
+    assert_int_equal(mkdir(path, 0700), 0);       /* no database can be there */
     struct jobs *jobs = open_beside(NULL, spool); /* its own */
     jobs_write(jobs, &(struct job_event){.prompt_id = "p1", .state = "failed"});
     jobs_write(jobs, &(struct job_event){.prompt_id = "p2", .state = "failed"});
