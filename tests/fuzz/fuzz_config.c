@@ -2,6 +2,7 @@
  * The input is lines of NAME=VALUE; one that begins with a bracket is also a text of rules, and any an agent's reply. */
 #include "base/log.h"
 #include "config.h"
+#include "fuzz.h"
 #include "trace/sampler.h"
 
 #include <stdarg.h>

@@ -1,6 +1,7 @@
 /* The reader of a foreign flight memory: whatever the mapping holds, it reads nothing outside it, and passes only
  * spans that keep what flight_view_each promises. */
 #include "flight.h"
+#include "fuzz.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -47,7 +48,6 @@ static void check_span(void *context, const struct flight_span *span, const void
     check_entries(seen->view, tags, span->tags_size);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     unsigned char *memory = malloc(size ? size : 1); /* its own end, not that of the fuzzer's buffer */
     struct flight_view view;

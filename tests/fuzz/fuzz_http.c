@@ -1,6 +1,7 @@
 /* Fuzzes the parser of the agent's replies. The first byte of the input says how the rest is cut; the result must not
  * depend on that, and no size may pass its bound. */
 #include "export/http.h"
+#include "fuzz.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +33,6 @@ static int read_reply(struct http_reply *reply, const uint8_t *data, size_t size
     return result ? result : http_reply_closed(reply);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static struct http_reply whole, cut; /* keep their memory from run to run */
     if (size < 1) return 0;

@@ -5,6 +5,7 @@
 #include "config.h"
 #include "export/agent.h"
 #include "flight.h"
+#include "fuzz.h"
 
 #include <errno.h>
 #include <msgpack.h>
@@ -76,7 +77,6 @@ static void see(const struct recover_workflow *workflow, void *context) {
     PROMISED(workflow->death_ns >= workflow->start_ns);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static int file = -1;
     if (file < 0) file = memfd_create("recover", MFD_CLOEXEC);

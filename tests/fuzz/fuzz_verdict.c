@@ -4,6 +4,7 @@
 #include "base/process.h"
 #include "cli/restart.h"
 #include "cli/verdict.h"
+#include "fuzz.h"
 #include "host/cgroup.h"
 #include "host/cgroup_files.h"
 #include "host/cgroup_group.h"
@@ -163,8 +164,6 @@ static struct verdict_facts make_facts(const uint8_t *data) {
     if (facts.we_killed && !facts.stop_signal) facts.stop_signal = SIGTERM;
     return facts;
 }
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const size_t head = 8 + sizeof(struct verdict_facts);
