@@ -118,6 +118,32 @@ def test_a_kill_below_another_limit_is_not_taken_for_ours():
     assert "reached its limit" not in outer_said and "killed for memory" in outer_said
 
 
+# ---- containers ----
+
+
+def container(group, *options):
+    """A command that becomes the next command as a container's first process: with namespaces of its own, in which the group,
+    where it is alone, is the root of the hierarchy."""
+    mounts = f'umount {V2} && mount -t cgroup2 {" ".join(options)} cgroup2 {V2} && mount -t proc proc /proc'
+    outside = ["unshare", "--pid", "--fork", "--mount"]  # its own process stays where it is
+    return [*outside, *entering(group), "unshare", "--cgroup", "sh", "-c", f'{mounts} && exec "$@"', "sh"]
+
+
+def test_the_limit_in_a_container():
+    with v2_group("contained") as (group, _):
+        done = run("--memory-limit=64M", "--restart=never", *hog(200), before=container(group))
+        assert groups_below(group) == []
+    assert done.returncode == 137 and KILLED in done.stderr
+
+
+def test_the_limit_of_a_container_that_may_only_read_it():
+    with v2_group("reading", 64 * MiB) as (group, _):
+        done = run("--memory-limit=1G", "--restart=never", *hog(200), before=container(group, "-o", "ro"))
+    assert done.returncode == 137
+    assert "RLIMIT_DATA is set" in done.stderr
+    assert "was killed for memory by the machine or the container" in done.stderr
+
+
 # ---- groups ----
 
 
