@@ -201,6 +201,21 @@ def test_snapshots_of_a_workflow_that_began_before_the_agent(tmp_path, flight_fo
         victim.kill()
 
 
+def test_what_was_taken_but_not_noted_arrives_twice_with_the_same_ids(tmp_path, flight_folder):
+    """The agent has the payload, and the process is killed before it has the answer: sent again rather than perhaps lost."""
+    with StrictAgent() as agent:
+        agent.plan({"kind": "drip", "pause": 10})
+        victim = Victim(tmp_path, flight_folder, agent.url, DD_TRACE_AGENT_TIMEOUT_SECONDS="60").begins()
+        wait_for("a payload", 30, lambda: agent.ask("payloads"))
+        victim.kill()
+        Victim(tmp_path, flight_folder, agent.url, "once").ends()
+        assert files(flight_folder) == []
+        (_, taken), *_ = agent.ask("payloads")
+        times = agent.ask("ids")
+        assert taken and {span for span, count in times.items() if count == 2} == set(taken)
+        assert set(times.values()) <= {1, 2}
+
+
 def test_an_agent_that_is_down_at_the_kill_gets_all_when_it_is_back(tmp_path, flight_folder):
     with StrictAgent() as agent:
         url = agent.url
