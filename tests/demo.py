@@ -1,5 +1,5 @@
 """make demo: a local agent and a ComfyUI with comfydd loaded, seven workflows, and the traces that the agent
-received; then the stand-in under comfydd run, killed in the middle of a node.
+received; then it runs under comfydd run, is killed in the middle of a node, and started again.
 
 COMFYUI=dir runs that checkout (COMFYUI_PYTHON=its interpreter), else the stand-in runs. Exits with 1 when a
 trace is missing or says something wrong."""
@@ -14,10 +14,9 @@ import tempfile
 
 from rig import comfyui, session, stand_in, traces
 from rig.agent import Agent
-from rig.launcher import LaunchedStandIn, command_of
+from rig.launcher import LaunchedApp, command_of
 from rig.process import Failed, wait_for
 from rig.products import LIBRARY
-from rig.workflows import prompt
 
 
 def run_and_show(workflow, application, agent):
@@ -38,25 +37,20 @@ def print_lines_of_ours(application):
             print(f"   {line}")
 
 
-def killed(folder, agent):
+def killed(app, folder, agent):
     """True when all is told that a ComfyUI leaves behind which is killed in the middle of a node."""
     print("\n8. killed: SIGKILL while a node runs, under comfydd run")
     folder.mkdir()
     database = folder / "jobs.db"
-    options = ("--restart=failure", f"--jobs-db=sqlite:{database}", f"--state={folder}/state")
-    graph = prompt(
-        n1=("Number", {"value": 1}),
-        n2=("WaitForInterrupt", {"value": ("n1", 0), "signal": "begun"}),
-        n3=("Show", {"a": ("n2", 0)}),
-    )
-    app = LaunchedStandIn(launch=options)
+    app = LaunchedApp(app, "--restart=failure", f"--jobs-db=sqlite:{database}", f"--state={folder}/state")
     environment = {"DD_TRACE_AGENT_URL": agent.url, "COMFYDD_FLIGHT_FOLDER": os.fspath(folder)}
     with comfyui.ComfyUI(app, folder / "app", environment=environment) as application:
-        application.submit(graph, {"job_id": "demo-killed"})
-        wait_for("the node to run", 30, lambda: app.node_has_started(application, "begun"))
+        (workflow,) = (w for w in application.workflows(folder) if w.name == "interrupted")
+        application.submit(workflow.prompt, {"job_id": "demo-killed"})
+        wait_for("the node to run", 30, lambda: app.node_has_started(application, workflow.interrupt_when))
         os.kill(command_of(application.process.child.pid), signal.SIGKILL)
         trace = wait_for("the trace", 30, lambda: session.of_job(agent.spans(), "demo-killed"))
-        wait_for("its successor", 30, lambda: application.log().count("listening on port") == 2)
+        wait_for("its successor", 180, lambda: len(app.listening.findall(application.log())) == 2)
         rows = wait_for("the job's row", 30, lambda: jobs(database))
     for line in traces.picture(trace):
         print(f"   {line}")
@@ -91,7 +85,7 @@ def demo(folder):
                     bad += 1
         print("\nwhat the library said:")
         print_lines_of_ours(application)
-        bad += not killed(folder / "killed", agent)
+        bad += not killed(app, folder / "killed", agent)
         complaints = agent.complaints()
         if complaints:
             print(f"the agent complains: {complaints}")

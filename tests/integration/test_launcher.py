@@ -11,8 +11,9 @@ import sys
 import pytest
 
 from rig import pythons, session
-from rig.launcher import COMFYDD, Launched, LaunchedStandIn, run
+from rig.launcher import COMFYDD, Launched, LaunchedApp, run
 from rig.process import wait_for
+from rig.stand_in import StandIn
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -395,7 +396,7 @@ def test_a_restart_by_comfyui_manager_is_no_failure(tmp_path):
 def test_a_comfyui_is_traced_as_with_the_plain_preload(traced, agent, tmp_path, version):
     plain = traced("a3", version)
     agent.take_spans()
-    app = LaunchedStandIn(pythons.with_pillow(version), "a3")
+    app = LaunchedApp(StandIn(pythons.with_pillow(version), "a3"))
     launched = session.collect(session.run(app, tmp_path, agent, library=None), agent.take_spans())
     assert launched.exit_code == plain.exit_code == 0
     assert launched.histories == plain.histories

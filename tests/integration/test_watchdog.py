@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from rig import comfyui, session
-from rig.launcher import LaunchedStandIn
+from rig.launcher import LaunchedApp
 from rig.process import get, wait_for
 from rig.products import LIBRARY
 from rig.stand_in import StandIn
@@ -100,18 +100,15 @@ def test_a_long_workflow_that_goes_on_is_left_alone(agent, tmp_path):
     assert "watchdog" not in application.log()
 
 
-class Stubborn(LaunchedStandIn):
+class Stubborn(StandIn):
     """It ignores SIGTERM."""
 
     def command(self, folder):
-        command = super().command(folder)
-        at = command.index("--") + 1
-        return [*command[:at], "sh", "-c", 'trap "" TERM; exec "$@"', "sh", *command[at:]]
+        return ["sh", "-c", 'trap "" TERM; exec "$@"', "sh", *super().command(folder)]
 
 
 def test_one_that_does_not_stop_is_killed(agent, tmp_path):
-    options = ("--watchdog=1s", "--watchdog-restart", "--grace=1")
-    app = Stubborn(sys.executable, launch=options)
+    app = LaunchedApp(Stubborn(sys.executable), "--watchdog=1s", "--watchdog-restart", "--grace=1")
     variables = {"DD_TRACE_AGENT_URL": agent.url}
     with comfyui.ComfyUI(app, tmp_path / "app", environment=variables) as application:
         application.submit(
@@ -124,6 +121,6 @@ def test_one_that_does_not_stop_is_killed(agent, tmp_path):
 
 
 def test_a_restart_without_a_watchdog_is_told_of(tmp_path):
-    app = LaunchedStandIn(sys.executable, launch=("--watchdog-restart",))
+    app = LaunchedApp(StandIn(sys.executable), "--watchdog-restart")
     with comfyui.ComfyUI(app, tmp_path / "app") as application:
         wait_for("the line", 20, lambda: "the watchdog is off" in application.log())

@@ -9,7 +9,6 @@ import pytest
 
 from rig.process import Process, environment_without_datadog, wait_for
 from rig.products import COMFYDD
-from rig.stand_in import StandIn
 
 NO_JOBS = {"COMFYDD_JOBS_DB": "none"}  # unless a test wants them recorded: not in this user's home
 
@@ -76,18 +75,23 @@ class Launched(Process):
         return self.child.wait(seconds)
 
 
-class LaunchedStandIn(StandIn):
-    """The stand-in for ComfyUI under `comfydd run`, with these options of it; `before` as in run()."""
+class LaunchedApp:
+    """An application under `comfydd run`, with these options of it; `before` as in run()."""
 
-    environment = {**StandIn.environment, **NO_JOBS}
-
-    def __init__(self, *arguments, launch=(), before=(), **others):
-        super().__init__(*arguments, **others)
-        self.launch = launch
+    def __init__(self, app, *options, before=()):
+        self.app = app
+        self.options = options
         self.before = before
+        self.environment = {**app.environment, **NO_JOBS}
+
+    def __str__(self):
+        return str(self.app)
+
+    def __getattr__(self, name):
+        return getattr(self.app, name)
 
     def command(self, folder):
-        return [*self.before, COMFYDD, "run", *self.launch, "--", *super().command(folder)]
+        return [*self.before, COMFYDD, "run", *self.options, "--", *self.app.command(folder)]
 
 
 def command_of(pid):

@@ -8,8 +8,9 @@ import sqlite3
 import sys
 
 from rig import comfyui
-from rig.launcher import LaunchedStandIn, command_of
+from rig.launcher import LaunchedApp, command_of
 from rig.process import wait_for
+from rig.stand_in import StandIn
 from rig.workflows import prompt
 
 WAITING = prompt(
@@ -31,8 +32,8 @@ class Supervised(comfyui.ComfyUI):
 
     def __init__(self, tmp_path, url, *options, before=()):
         self.database = tmp_path / "jobs.db"
-        launch = (f"--jobs-db=sqlite:{self.database}", f"--state={tmp_path}/state", *options)
-        app = LaunchedStandIn(sys.executable, launch=launch, before=before)
+        jobs = (f"--jobs-db=sqlite:{self.database}", f"--state={tmp_path}/state")
+        app = LaunchedApp(StandIn(sys.executable), *jobs, *options, before=before)
         folder = os.environ["COMFYDD_FLIGHT_FOLDER"]  # one for all of a test
         variables = {"DD_TRACE_AGENT_URL": url, "COMFYDD_FLIGHT_FOLDER": folder}
         super().__init__(app, tmp_path / "app", environment=variables)
