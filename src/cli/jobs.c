@@ -6,6 +6,7 @@
 #include "base/utf8.h"
 #include "cli/jobs_database.h"
 #include "cli/spool.h"
+#include "trace/ids.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -15,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -277,10 +277,7 @@ static void destroy(struct jobs *jobs) {
 
 static void name_source(struct jobs *jobs) {
     uint64_t random[2];
-    if (getrandom(random, sizeof random, GRND_NONBLOCK) != sizeof random) {
-        random[0] = clock_wall_ns(); /* before the kernel's generator is ready: unique is enough */
-        random[1] = (uint64_t)getpid();
-    }
+    ids_random(random);
     snprintf(jobs->source, sizeof jobs->source, "%016" PRIx64 "%016" PRIx64, random[0], random[1]);
 }
 
