@@ -154,6 +154,7 @@ static int start_by_shim(void) {
 __attribute__((constructor)) static void load(void) {
     hooks_libc_resolve();
     if (!gate_is_open()) return;
+    log_start();
     bootstrap_arm(begin);
     shim_on_start(start_by_shim);
 }

@@ -1,21 +1,39 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#define PATIENCE_MS 1000
+
 static bool debug;
+static bool silent; /* the program was started without stderr */
 
 void log_set_debug(bool on) {
     __atomic_store_n(&debug, on, __ATOMIC_RELAXED);
+}
+
+void log_start(void) {
+    int saved_errno = errno;
+    silent = fcntl(STDERR_FILENO, F_GETFD) < 0;
+    errno = saved_errno;
 }
 
 static void (*diverted)(const char *line);
 
 void log_divert(void (*sink)(const char *line)) {
     diverted = sink;
+}
+
+/* Whether stderr takes a line: a pipe that nobody empties, or a terminal that has been halted, would hold us up for ever. */
+static bool has_room(void) {
+    struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
+    int found = poll(&ready, 1, PATIENCE_MS);
+    return found > 0 || (found < 0 && errno != EINTR);
 }
 
 static void write_line(const char *format, va_list arguments) {
@@ -26,13 +44,15 @@ static void write_line(const char *format, va_list arguments) {
     if (wanted < 0) wanted = 0;
     if (diverted) {
         diverted(line + used);
+        errno = saved_errno;
         return;
     }
     used += (size_t)wanted < sizeof line - used - 1 ? (size_t)wanted : sizeof line - used - 2;
     line[used++] = '\n';
-    /* A full pipe or a closed stderr is the host's business, not ours: no retry. */
-    ssize_t ignored = write(STDERR_FILENO, line, used);
-    (void)ignored;
+    if (!silent && has_room()) {
+        ssize_t ignored = write(STDERR_FILENO, line, used);
+        (void)ignored;
+    }
     errno = saved_errno;
 }
 

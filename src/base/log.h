@@ -1,12 +1,16 @@
 /* log: the library's few lines on stderr.
  *
  * Every line starts with "comfydd: ", is at most 1,023 bytes long and is written with one write(2), so lines of
- * several threads never mix. Any thread may call; nothing allocates, nothing waits, errno is preserved.
+ * several threads never mix. A line that stderr does not take within a second is lost. Any thread may call; nothing
+ * allocates, errno is preserved.
  * Text must never contain prompt contents, keys or tags a user could have put secrets into. */
 #ifndef COMFYDD_LOG_H
 #define COMFYDD_LOG_H
 
 #include <stdbool.h>
+
+/* Called once, at the start: without a stderr nothing is printed, whatever the program opens under its number later. */
+void log_start(void);
 
 /* Whether log_debug prints (DD_TRACE_DEBUG). Off until set. */
 void log_set_debug(bool on);

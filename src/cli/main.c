@@ -5,14 +5,16 @@
 #include "cli/recover_main.h"
 #include "cli/run.h"
 
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static int print_manual(int argc, char **argv) {
     (void)argc, (void)argv;
     manual_print(stdout);
-    return 0;
+    return fflush(stdout) == 0 ? 0 : DIE_OURS;
 }
 
 static const struct {
@@ -33,7 +35,16 @@ static void print_usage(FILE *out) {
     fprintf(out, "  --help, --version\n");
 }
 
+/* Else a file that we open could get one of their numbers, and what is printed would go into it. */
+static void open_missing_descriptors(void) {
+    int fd;
+    while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd <= STDERR_FILENO)
+        ;
+    if (fd >= 0) close(fd);
+}
+
 int main(int argc, char **argv) {
+    open_missing_descriptors();
     const char *wanted = argc > 1 ? argv[1] : "";
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         if (strcmp(wanted, commands[i].name) != 0) continue;

@@ -83,9 +83,14 @@ static void stop_with_the_rest(void) {
     kill(getpid(), SIGSTOP);
 }
 
+/* Nobody reads what we say any more: that is not the command's affair. */
+static bool is_our_own_pipe(const struct signalfd_siginfo *info) {
+    return info->ssi_signo == SIGPIPE && info->ssi_pid == (uint32_t)getpid();
+}
+
 static void pass_on(struct run *run, const struct signalfd_siginfo *info) {
     int number = (int)info->ssi_signo;
-    if (number == SIGCHLD) return;
+    if (number == SIGCHLD || is_our_own_pipe(info)) return;
     if (number == SIGINT || number == SIGTERM) {
         if (run->stops++ == 0) run->first_stop = now();
         run->end.stop_signal = number;

@@ -202,6 +202,25 @@ def two_of_service(agent, service):
     return spans if len(spans) == 2 else None
 
 
+# ---- no stderr
+
+OPENS_FILE = """
+name = os.environ["FILE"]
+descriptor = os.open(name, os.O_CREAT | os.O_RDWR)
+application.run_here(chain(3), PROMPT_ID, {})
+sys.stdout.flush()
+result([descriptor, os.stat(name).st_size])
+"""
+
+
+@every_python
+def test_a_file_that_got_the_number_of_a_missing_stderr_is_left_alone(tmp_path, version):
+    program = STAND_IN + OPENS_FILE.replace("PROMPT_ID", repr(str(uuid.uuid4())))
+    command = ["sh", "-c", 'exec "$@" 2>&-', "sh", PYTHONS[version], "-c", program]
+    out, _ = run(command, cwd=FAKES / "a3", LD_PRELOAD=LIBRARY, FILE=tmp_path / "file")
+    assert results(out) == [[2, 0]]
+
+
 # ---- processes
 
 FORKED = """
