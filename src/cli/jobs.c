@@ -39,19 +39,18 @@ struct jobs {
     const struct jobs_database *kind;
     void *database; /* of the thread, once it runs */
     struct jobs_sql sql;
-    char *spool_path;
     pthread_t thread;
     bool started;
     char said[MESSAGE]; /* by the thread, of the database as it is now; empty when that takes events */
 
     pthread_mutex_t lock; /* of all that follows */
     pthread_cond_t changed;
-    bool closing;
+    bool closing, finished;              /* finished: the thread has */
     char source[33];                     /* of our events: a random number, in hex */
     int64_t number;                      /* of the last one */
     struct spool *adopted[MOST_ADOPTED]; /* left by others; delivered before our own */
     size_t adopted_count;
-    struct spool *spool;
+    struct spool *spool;            /* our own */
     struct unspooled *first, *last; /* later than everything in the spool */
     size_t unspooled, lost;
 };
@@ -117,7 +116,7 @@ static void spool_unspooled(struct jobs *jobs) {
         drop_first_unspooled(jobs);
     if (error)
         log_once("jobs: the spool file %s takes no more (%s); up to %d events are kept in memory",
-                 jobs->spool_path, strerror(-error), MOST_UNSPOOLED);
+                 spool_path(jobs->spool), strerror(-error), MOST_UNSPOOLED);
 }
 
 /* `object`: NULL when there was no memory to write it. */
@@ -147,7 +146,9 @@ static int queue_first(struct jobs *jobs, struct buf *object) {
         error = spool_first(spool, object);
     else if (!buf_append(object, jobs->first->object, jobs->first->size))
         error = -ENOMEM;
-    if (error) log_once("jobs: the spool file %s cannot be read: %s", jobs->spool_path, strerror(-error));
+    if (error)
+        log_once("jobs: the spool file %s cannot be read: %s", spool_path(spool ? spool : jobs->spool),
+                 strerror(-error));
     return error;
 }
 
@@ -162,7 +163,7 @@ static void queue_drop_first(struct jobs *jobs) {
     if (error)
         log_once("jobs: the spool file %s cannot be changed (%s): after a restart, events may be written "
                  "once more",
-                 jobs->spool_path, strerror(-error));
+                 spool_path(spool), strerror(-error));
 }
 
 /* ---- the thread ---- */
@@ -174,7 +175,8 @@ static void tell(struct jobs *jobs, enum jobs_outcome outcome, const char *messa
         log_line("jobs: the database refuses an event for good: %s: %.*s", message, (int)object->size,
                  object->data);
     } else if (outcome == JOBS_LATER && strcmp(jobs->said, message) != 0) {
-        log_line("jobs: %s; events are kept in %s until the database takes them", message, jobs->spool_path);
+        log_line("jobs: %s; events are kept in %s until the database takes them", message,
+                 spool_path(jobs->spool));
         snprintf(jobs->said, sizeof jobs->said, "%s", message);
     } else if (outcome == JOBS_WRITTEN && jobs->said[0]) {
         log_line("jobs: the database takes events again");
@@ -197,13 +199,14 @@ static enum jobs_outcome deliver(struct jobs *jobs, const struct buf *text) {
     return outcome;
 }
 
-/* Waits, unless we are closing. */
-static void pause_for(struct jobs *jobs, unsigned seconds) {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += seconds;
-    while (!jobs->closing && !pthread_cond_timedwait(&jobs->changed, &jobs->lock, &until))
+/* Waits for *flag, with the lock held, for at most so many seconds; returns it. */
+static bool wait_for(struct jobs *jobs, const bool *flag, double seconds) {
+    uint64_t until_ns = clock_mono_ns() + (seconds > 0 ? (uint64_t)(seconds * 1e9) : 0);
+    struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000),
+                             .tv_nsec = (long)(until_ns % 1000000000)};
+    while (!*flag && !pthread_cond_timedwait(&jobs->changed, &jobs->lock, &until))
         ;
+    return *flag;
 }
 
 static void *deliver_all(void *context) {
@@ -230,12 +233,14 @@ static void *deliver_all(void *context) {
             continue;
         }
         if (jobs->closing) break;
-        pause_for(jobs, pause);
+        wait_for(jobs, &jobs->closing, pause);
         spool_unspooled(jobs);
         pause = pause * 2 < LONGEST_PAUSE_S ? pause * 2 : LONGEST_PAUSE_S;
     }
-    pthread_mutex_unlock(&jobs->lock);
     buf_finish(&object);
+    jobs->finished = true;
+    pthread_cond_signal(&jobs->changed);
+    pthread_mutex_unlock(&jobs->lock);
     return NULL;
 }
 
@@ -269,7 +274,6 @@ static void destroy(struct jobs *jobs) {
         spool_close(jobs->adopted[--jobs->adopted_count]);
     spool_close(jobs->spool);
     jobs_sql_finish(&jobs->sql);
-    free(jobs->spool_path);
     pthread_cond_destroy(&jobs->changed);
     pthread_mutex_destroy(&jobs->lock);
     free(jobs);
@@ -281,14 +285,9 @@ static void name_source(struct jobs *jobs) {
     snprintf(jobs->source, sizeof jobs->source, "%016" PRIx64 "%016" PRIx64, random[0], random[1]);
 }
 
-static struct jobs *create(const struct jobs_database *kind, const char *spool_path) {
+static struct jobs *create(const struct jobs_database *kind, struct spool *spool) {
     struct jobs *jobs = calloc(1, sizeof *jobs);
-    char *copy = strdup(spool_path);
-    if (!jobs || !copy) {
-        free(copy);
-        free(jobs);
-        return NULL;
-    }
+    if (!jobs) return NULL;
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -296,39 +295,24 @@ static struct jobs *create(const struct jobs_database *kind, const char *spool_p
     pthread_cond_init(&jobs->changed, &attributes);
     pthread_condattr_destroy(&attributes);
     jobs->kind = kind;
-    jobs->spool_path = copy;
+    jobs->spool = spool;
     name_source(jobs);
     return jobs;
 }
 
-/* Opens the spool file; what is wrong, in a text that stays, or NULL. */
-static const char *open_spool(struct jobs *jobs) {
-    static char wrong[MESSAGE];
-    int error;
-    jobs->spool = spool_open(jobs->spool_path, &error);
-    if (jobs->spool) return NULL;
-    snprintf(wrong, sizeof wrong, "the spool file %s cannot be had: %s", jobs->spool_path,
-             error == -EWOULDBLOCK ? "another comfydd is using it"
-             : error == -EPERM     ? "it is not a plain file of this user"
-                                   : strerror(-error));
-    return wrong;
-}
-
-struct jobs *jobs_open(const char *url, const char *sql, const char *spool, const char **error) {
+struct jobs *jobs_open(const char *url, const char *sql, struct spool *spool, const char **error) {
     const struct jobs_database *kind = kind_of(url);
     struct jobs *jobs = kind ? create(kind, spool) : NULL;
     if (!jobs) {
+        spool_close(spool);
         *error = kind ? "no memory" : wrong_url;
         return NULL;
     }
     *error = sql ? jobs_sql_parse(&jobs->sql, sql) : NULL;
     if (!*error) jobs->database = kind->open(url, sql ? &jobs->sql : NULL, error);
-    if (!*error) *error = open_spool(jobs);
-    if (*error) {
-        destroy(jobs);
-        return NULL;
-    }
-    return jobs;
+    if (!*error) return jobs;
+    destroy(jobs);
+    return NULL;
 }
 
 void jobs_adopt(struct jobs *jobs, const char *path) {
@@ -375,17 +359,13 @@ void jobs_close(struct jobs *jobs, double seconds) {
     pthread_mutex_lock(&jobs->lock);
     jobs->closing = true;
     pthread_cond_signal(&jobs->changed);
+    bool hangs = jobs->started && !wait_for(jobs, &jobs->finished, seconds);
     pthread_mutex_unlock(&jobs->lock);
-    if (jobs->started) {
-        uint64_t until_ns = clock_wall_ns() + (seconds > 0 ? (uint64_t)(seconds * 1e9) : 0);
-        struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000),
-                                 .tv_nsec = (long)(until_ns % 1000000000)};
-        if (pthread_timedjoin_np(jobs->thread, NULL, &until)) {
-            pthread_detach(
-                jobs->thread); /* it hangs in a database; it keeps what it uses until the process ends */
-            return;
-        }
+    if (hangs) {
+        pthread_detach(jobs->thread); /* in a database; it keeps what it uses until the process ends */
+        return;
     }
+    if (jobs->started) pthread_join(jobs->thread, NULL);
     destroy(jobs);
 }
 

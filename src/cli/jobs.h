@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 struct jobs;
+struct spool;
 
 /* One change. Texts are borrowed, UTF-8 or not; NULL or "" when unknown. */
 struct job_event {
@@ -26,11 +27,11 @@ struct job_event {
     uint64_t at_ns;      /* since the Unix epoch, of the change */
 };
 
-/* `sql`: a statement with named parameters (jobs_sql.h) to be used instead of our table, or NULL; `spool`: path of the spool
- * file, made when missing, for one supervisor at a time. A database that is down is no error. NULL, with one line of
- * explanation in *error (static; without a password), for a URL or statement that cannot be right, a spool file that
- * cannot be had, or a database library that this machine lacks. */
-struct jobs *jobs_open(const char *url, const char *sql, const char *spool, const char **error);
+/* `sql`: a statement with named parameters (jobs_sql.h) to be used instead of our table, or NULL. `spool` belongs to what is
+ * returned. A database that is down is no error. NULL, with one line of explanation in *error (static; without a
+ * password), for a URL or statement that cannot be right, or a database library that this machine lacks; then `spool` is
+ * closed. */
+struct jobs *jobs_open(const char *url, const char *sql, struct spool *spool, const char **error);
 
 /* What a dead supervisor has left in this spool file will be delivered first. Nothing happens when the file is not there, or
  * another supervisor has it. After jobs_open, before jobs_begin. */

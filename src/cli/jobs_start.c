@@ -68,8 +68,11 @@ static const char *url_of(const struct wanted *wanted) {
     return wanted->url ? wanted->url : wanted->own;
 }
 
-static void spool_path(const struct wanted *wanted, int number, char *path, size_t size) {
-    snprintf(path, size, "%s/jobs-%016" PRIx64 "-%d.spool", wanted->folder, wanted->key, number);
+enum { PATH_SIZE = PATH_MAX + 64 }; /* of a spool */
+
+static const char *name_spool(const struct wanted *wanted, int number, char path[PATH_SIZE]) {
+    snprintf(path, PATH_SIZE, "%s/jobs-%016" PRIx64 "-%d.spool", wanted->folder, wanted->key, number);
+    return path;
 }
 
 /* mkdir -p; 0 or -errno. */
@@ -83,49 +86,50 @@ static int make_folder(char *folder) {
     return mkdir(folder, 0700) == 0 || errno == EEXIST ? 0 : -errno;
 }
 
-/* The first spool that no other supervisor has. It stays ours by what jobs_open does with it. Its number, or -errno. */
-static int find_spool(const struct wanted *wanted, char *path, size_t size) {
-    int error = 0;
-    for (int number = 0; number < MOST_SUPERVISORS; number++) {
-        spool_path(wanted, number, path, size);
-        struct spool *spool = spool_open(path, &error);
-        spool_close(spool);
-        if (spool) return number;
-        if (error != -EWOULDBLOCK) break;
-    }
-    return error;
+/* The first spool that no other supervisor has; NULL with -errno. */
+static struct spool *take_spool(const struct wanted *wanted, int *error) {
+    char path[PATH_SIZE];
+    struct spool *spool = NULL;
+    *error = -EWOULDBLOCK;
+    for (int number = 0; number < MOST_SUPERVISORS && *error == -EWOULDBLOCK; number++)
+        spool = spool_open(name_spool(wanted, number, path), error);
+    return spool;
 }
 
-static void adopt_others(struct jobs *jobs, const struct wanted *wanted, int own) {
-    char path[PATH_MAX + 64];
-    for (int number = 0; number < MOST_SUPERVISORS; number++) {
-        spool_path(wanted, number, path, sizeof path);
-        if (number != own) jobs_adopt(jobs, path);
-    }
+/* Our own is ours already, and so passed over. */
+static void adopt_others(struct jobs *jobs, const struct wanted *wanted) {
+    char path[PATH_SIZE];
+    for (int number = 0; number < MOST_SUPERVISORS; number++)
+        jobs_adopt(jobs, name_spool(wanted, number, path));
 }
 
 static bool is_none(const struct wanted *wanted) {
     return wanted->url && strcmp(wanted->url, "none") == 0;
 }
 
+static const char *reason_of(int error) {
+    return error == -EWOULDBLOCK                ? "32 others are using it already"
+           : error == -EPERM || error == -ELOOP ? "the spool file in it is not a plain file of this user"
+                                                : strerror(-error);
+}
+
 struct jobs *jobs_start(void) {
     struct wanted wanted = read_settings();
     const char *problem;
-    char path[PATH_MAX + 64];
     if (is_none(&wanted)) return NULL;
-    int number = *wanted.folder ? make_folder(wanted.folder) : -ENOENT;
-    if (!number) number = find_spool(&wanted, path, sizeof path);
-    if (number < 0) {
+    int error = *wanted.folder ? make_folder(wanted.folder) : -ENOENT;
+    struct spool *spool = error ? NULL : take_spool(&wanted, &error);
+    if (!spool) {
         const char *folder = *wanted.folder ? wanted.folder : "HOME is not set";
         if (wanted.url)
-            die(DIE_OURS, "jobs cannot be recorded: %s: %s (COMFYDD_STATE)", folder, strerror(-number));
+            die(DIE_OURS, "jobs cannot be recorded: %s: %s (COMFYDD_STATE)", folder, reason_of(error));
         log_line("jobs are not recorded: %s: %s (set COMFYDD_STATE, or COMFYDD_JOBS_DB=none)", folder,
-                 strerror(-number));
+                 reason_of(error));
         return NULL;
     }
-    struct jobs *jobs = jobs_open(url_of(&wanted), config()->run.jobs_sql, path, &problem);
+    struct jobs *jobs = jobs_open(url_of(&wanted), config()->run.jobs_sql, spool, &problem);
     if (!jobs) die(DIE_OURS, "jobs cannot be recorded: %s", problem);
-    adopt_others(jobs, &wanted, number);
+    adopt_others(jobs, &wanted);
     jobs_begin(jobs);
     return jobs;
 }
@@ -134,11 +138,11 @@ struct jobs *jobs_start(void) {
 
 /* Events that no living supervisor has. */
 static unsigned count_waiting(const struct wanted *wanted) {
-    char path[PATH_MAX + 64];
+    char path[PATH_SIZE];
     unsigned count = 0;
     int error;
     for (int number = 0; number < MOST_SUPERVISORS; number++) {
-        spool_path(wanted, number, path, sizeof path);
+        name_spool(wanted, number, path);
         struct spool *spool = access(path, F_OK) == 0 ? spool_open(path, &error) : NULL;
         if (spool) count += spool_count(spool);
         spool_close(spool);

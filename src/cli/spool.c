@@ -22,6 +22,7 @@ enum {
 };
 
 struct spool {
+    char *path; /* owned */
     int fd;
     off_t first, first_size; /* of the first entry's line; first == size: none */
     off_t size;              /* of the file */
@@ -54,9 +55,9 @@ static int write_at(int fd, const char *from, size_t size, off_t at) {
 }
 
 static int cut(struct spool *spool, off_t size) {
-    if (ftruncate(spool->fd, size) || fsync(spool->fd)) return -errno;
+    if (ftruncate(spool->fd, size)) return -errno;
     spool->size = size;
-    return 0;
+    return fsync(spool->fd) ? -errno : 0;
 }
 
 /* The size of the line at `at`, its end included; 0 when there is none. */
@@ -131,10 +132,14 @@ static int check_file(struct spool *spool) {
 
 struct spool *spool_open(const char *path, int *error) {
     struct spool *spool = calloc(1, sizeof *spool);
-    if (!spool) {
+    char *copy = strdup(path);
+    if (!spool || !copy) {
+        free(spool);
+        free(copy);
         *error = -ENOMEM;
         return NULL;
     }
+    spool->path = copy;
     /* O_NONBLOCK: not to wait for a reader where somebody put a pipe. */
     spool->fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600);
     *error = spool->fd < 0 ? -errno : check_file(spool);
@@ -146,7 +151,12 @@ struct spool *spool_open(const char *path, int *error) {
 void spool_close(struct spool *spool) {
     if (!spool) return;
     if (spool->fd >= 0) close(spool->fd);
+    free(spool->path);
     free(spool);
+}
+
+const char *spool_path(const struct spool *spool) {
+    return spool->path;
 }
 
 /* ---- the queue ---- */

@@ -17,12 +17,15 @@ struct spool;
 
 #define SPOOL_MOST (64u << 20) /* bytes; a spool of that size takes no more (-ENOSPC) */
 
-/* Opens the file, or makes it. NULL, with the reason in *error: -EWOULDBLOCK when another process has it, -EPERM when it is
+/* Opens the file, or makes it; it is locked until spool_close. NULL, with the reason in *error: -EWOULDBLOCK when another process has it, -EPERM when it is
  * not a plain file of our own. */
 struct spool *spool_open(const char *path, int *error);
 
 /* Adds an entry: one JSON object, without line ends. When it fails the file is as before. */
 int spool_append(struct spool *spool, const char *object, size_t size);
+
+/* The path that it was opened under; as long as it is open. */
+const char *spool_path(const struct spool *spool);
 
 bool spool_empty(const struct spool *spool);
 

@@ -11,6 +11,7 @@
 #include "base/process.h"
 #include "cli/jobs.h"
 #include "cli/jobs_watch.h"
+#include "cli/spool.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -50,8 +51,14 @@ int main(int argc, char **argv) {
         return 2;
     }
     const char *error;
+    int spool_error;
+    struct spool *spool = spool_open(argv[2], &spool_error);
+    if (!spool) {
+        fprintf(stderr, "%s: %s\n", argv[2], strerror(-spool_error));
+        return 1;
+    }
     char *url = strdup(argv[1]);
-    struct jobs *jobs = jobs_open(url, argc > 4 ? argv[4] : NULL, argv[2], &error);
+    struct jobs *jobs = jobs_open(url, argc > 4 ? argv[4] : NULL, spool, &error);
     free(url);
     if (!jobs) {
         fprintf(stderr, "%s\n", error);

@@ -6,7 +6,7 @@ import signal
 import subprocess
 
 import pytest
-from programs import environment
+from programs import HERE, environment
 
 from rig.launcher import COMFYDD, NO_JOBS
 
@@ -66,3 +66,15 @@ def test_without_standard_descriptors_log_lines_go_into_no_file_of_ours(tmp_path
     assert (tmp_path / "had").read_text().count("/dev/null") >= 2  # its stdout is the file itself
     (spool,) = (tmp_path / "state").glob("*.spool")
     assert spool.read_bytes() == b""
+
+
+# ---- others of our kind ----
+
+
+def test_several_that_start_at_once_have_a_spool_each(tmp_path):
+    library = tmp_path / "slow_close.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, HERE / "slow_close.c", "-ldl"], check=True, timeout=60)
+    words = [f"--jobs-db=sqlite:{tmp_path}/jobs.db", f"--state={tmp_path}/state", "--", "true"]
+    children = [start(words, subprocess.PIPE, LD_PRELOAD=library, COMFYDD_JOBS_DB="") for _ in range(4)]
+    ends = [(child.communicate(timeout=60)[1], child.returncode) for child in children]
+    assert [code for _, code in ends] == [0] * 4, ends

@@ -1,4 +1,5 @@
 #include "cli/jobs.h"
+#include "cli/spool.h"
 #include "unit.h"
 
 #include <sqlite3.h>
@@ -34,10 +35,17 @@ static int remove_folder(void **state) {
     return rmdir(folder); /* nothing else may be left, no journal either */
 }
 
+static struct spool *open_spool(const char *path) {
+    int error;
+    struct spool *opened = spool_open(path, &error);
+    if (!opened) fail_msg("%s: %s", path, strerror(-error));
+    return opened;
+}
+
 /* Opens; `others`: a spool to adopt, or NULL. */
 static struct jobs *open_beside(const char *sql, const char *others) {
     const char *error = NULL;
-    struct jobs *jobs = jobs_open(url, sql, spool, &error);
+    struct jobs *jobs = jobs_open(url, sql, open_spool(spool), &error);
     if (!jobs) fail_msg("jobs_open: %s", error);
     if (others) jobs_adopt(jobs, others);
     jobs_begin(jobs);
@@ -175,7 +183,8 @@ static void a_spool_that_somebody_uses_is_left_to_him(void **state) {
     char others[128];
     const char *error;
     strcpy(others, in_folder("others"));
-    struct jobs *first = jobs_open(url, NULL, others, &error), *second = open_beside(NULL, others);
+    struct jobs *first = jobs_open(url, NULL, open_spool(others), &error),
+                *second = open_beside(NULL, others);
     jobs_begin(first);
     jobs_write(first, &(struct job_event){.prompt_id = "p1", .state = "failed"});
     jobs_close(second, 30);
@@ -222,18 +231,11 @@ static void what_cannot_be_right_is_explained(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *error = NULL;
-        assert_null(jobs_open(cases[i][0], cases[i][1], spool, &error));
+        assert_null(jobs_open(cases[i][0], cases[i][1], open_spool(spool), &error));
         assert_non_null(error);
         if (!strstr(error, cases[i][2])) fail_msg("%s: %s", cases[i][0], error);
-        assert_int_equal(size_of_spool(), -1);
+        spool_close(open_spool(spool)); /* nobody has it any more */
     }
-    const char *error = NULL;
-    assert_null(jobs_open(url, NULL, "/nowhere/at/all", &error));
-    assert_non_null(strstr(error, "/nowhere/at/all"));
-    struct jobs *first = open_jobs(NULL);
-    assert_null(jobs_open(url, NULL, spool, &error));
-    assert_non_null(strstr(error, "another comfydd"));
-    jobs_close(first, 0);
 }
 
 /* ---- passwords ---- */
