@@ -40,6 +40,11 @@ static uint64_t at_least_0(int64_t value) {
     return value > 0 ? (uint64_t)value : 0;
 }
 
+/* Of sums that others change one after the other. */
+static uint64_t difference(uint64_t sum, uint64_t part) {
+    return at_least_0((int64_t)(sum - part));
+}
+
 /* ---- shares; `lock` is held ---- */
 
 static unsigned shares_in_use(void) {
@@ -187,13 +192,14 @@ struct usage usage_now_on(uint8_t device) {
     uint64_t allocated = at_least_0(allocated_on(index));
     spin_unlock(&lock);
     uint64_t direct = get(&usage_direct[index]), in_segments = get(&usage->c10_allocated);
+    uint64_t segments = get(&usage->segments);
     return (struct usage){
-        .live = allocated - in_segments + get(&usage->segments),
+        .live = difference(allocated + segments, in_segments),
         .allocated = allocated,
         .mapped = get(&usage->mapped),
-        .async = allocated - direct - in_segments,
-        .torch_allocated = allocated - direct,
-        .torch_reserved = allocated - direct - in_segments + get(&usage->segments),
+        .async = difference(allocated, direct + in_segments),
+        .torch_allocated = difference(allocated, direct),
+        .torch_reserved = difference(allocated + segments, direct + in_segments),
     };
 }
 

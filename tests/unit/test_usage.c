@@ -231,6 +231,25 @@ static void test_peaks_of_threads_are_exact(void **state) {
     }
 }
 
+/* Another thread's free is counted in one sum and not yet in the next: what would be below nothing is nothing. */
+static void test_sums_that_are_read_in_between_are_not_below_nothing(void **state) {
+    (void)state;
+    struct ledger_what plain = {.kind = LEDGER_PLAIN};
+    usage_change(plain, 300);
+    change(0, 100, 1);
+    change(0, 400, -1); /* of which 300 have not been counted yet */
+    struct usage now = usage_now();
+    assert_int_equal(now.allocated, 0);
+    assert_int_equal(now.torch_allocated, 0);
+    assert_int_equal(now.torch_reserved, 0);
+    assert_int_equal(now.async, 0);
+    usage_c10(0, 0);
+    assert_int_equal(usage_now().live, 0);
+    change(0, 300, 1);
+    assert_int_equal(usage_now().live, 300);
+    assert_int_equal(usage_now().torch_allocated, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_a_window_knows_its_peak, begin),
@@ -241,6 +260,7 @@ int main(void) {
         cmocka_unit_test_setup(test_a_device_beyond_the_table, begin),
         cmocka_unit_test_setup(test_kinds, begin),
         cmocka_unit_test_setup(test_c10_totals_make_peaks, begin),
+        cmocka_unit_test_setup(test_sums_that_are_read_in_between_are_not_below_nothing, begin),
         cmocka_unit_test_setup(test_threads, begin),
         cmocka_unit_test_setup(test_peaks_of_threads_are_exact, begin),
     };
