@@ -76,7 +76,7 @@ struct largest {
 
 static void keep_if_large(const struct ledger_entry *entry, void *context) {
     struct largest *largest = context;
-    if (entry->is.segment || entry->is.space == LEDGER_HOST) return;
+    if (!ledger_is_counted(&entry->is)) return;
     if (largest->count == LARGEST && entry->size <= largest->entry[LARGEST - 1].size) return;
     unsigned at = largest->count < LARGEST ? largest->count++ : LARGEST - 1;
     for (; at > 0 && largest->entry[at - 1].size < entry->size; at--)

@@ -122,12 +122,6 @@ static inline void give_node(struct shard *shard, uint32_t number) {
     shard->free = number;
 }
 
-/* Whether it is one of the allocations on devices that figures count; not asked of mappings. Not by value: the counts of
- * physical memory change meanwhile. */
-static inline bool is_counted(const struct ledger_what *what) {
-    return what->kind < LEDGER_PINNED && !what->segment;
-}
-
 /* The link that leads to the node, or to none. */
 static inline uint32_t *find(uint64_t hashed, enum ledger_space space, uint64_t address) {
     uint32_t *link = bucket_of(hashed);
@@ -213,19 +207,22 @@ static bool put(const struct ledger_entry *entry) {
     return true;
 }
 
+static void release_unseen(uint64_t handle);
+
 __attribute__((noinline)) static void add_in_any_case(uint64_t address, uint64_t size,
                                                       struct ledger_what what) {
     if (!ledger_recording()) return;
+    if (what.space == LEDGER_HANDLE) release_unseen(address);
     uint32_t (*source)(uint64_t) = __atomic_load_n(&capture, __ATOMIC_ACQUIRE);
     struct ledger_entry entry = {.address = address, .size = size, .is = what};
     entry.is.owner = (uint16_t)owners_current();
-    if (source && is_counted(&what)) entry.stack = source(size);
-    if (put(&entry) && is_counted(&what)) owners_count_allocation(entry.is.owner, what.device, size);
+    if (source && ledger_is_counted(&what)) entry.stack = source(size);
+    if (put(&entry) && ledger_is_counted(&what)) owners_count_allocation(entry.is.owner, what.device, size);
 }
 
 __attribute__((noinline)) static void count_in_any_case(uint32_t owner, uint64_t size,
                                                         struct ledger_what what) {
-    if (is_counted(&what)) owners_count_allocation(owner, what.device, size);
+    if (ledger_is_counted(&what)) owners_count_allocation(owner, what.device, size);
     usage_change(what, (int64_t)size);
 }
 
@@ -361,17 +358,30 @@ static bool drop_if_unused(uint32_t number, struct ledger_entry *gone) {
     return true;
 }
 
+/* The program holds its handle no more, which may be given out again from now on. As drop_if_unused. */
+static bool let_go(uint32_t number, struct ledger_entry *gone) {
+    node_at(number)->is.holds = 0;
+    if (drop_if_unused(number, gone)) return true;
+    change_key(number, number | UINT64_C(1) << 63);
+    return false;
+}
+
 void ledger_release(uint64_t handle) {
     struct ledger_entry gone = {0};
-    bool dropped = false;
     spin_lock(&physical_lock);
     uint32_t number = find_number(LEDGER_HANDLE, handle);
     if (number) count_one_less(&node_at(number)->is.holds);
-    if (number && node_at(number)->is.holds == 0) {
-        dropped = drop_if_unused(number, &gone);
-        /* The handle may be given out again from now on. */
-        if (!dropped) change_key(number, number | UINT64_C(1) << 63);
-    }
+    bool dropped = number && node_at(number)->is.holds == 0 && let_go(number, &gone);
+    spin_unlock(&physical_lock);
+    if (dropped) usage_went(&gone);
+}
+
+/* Of a handle that is given out: what was known by it has been released past us, and lives as long as it is mapped. */
+static void release_unseen(uint64_t handle) {
+    struct ledger_entry gone = {0};
+    spin_lock(&physical_lock);
+    uint32_t number = find_number(LEDGER_HANDLE, handle);
+    bool dropped = number && let_go(number, &gone);
     spin_unlock(&physical_lock);
     if (dropped) usage_went(&gone);
 }
@@ -497,7 +507,7 @@ void ledger_each(void (*see)(const struct ledger_entry *, void *), void *context
 }
 
 static void count(const struct ledger_entry *entry, void *sum) {
-    *(uint64_t *)sum += is_counted(&entry->is);
+    *(uint64_t *)sum += ledger_is_counted(&entry->is);
 }
 
 uint64_t ledger_count(void) {

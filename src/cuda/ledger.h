@@ -77,6 +77,12 @@ static inline unsigned ledger_device_index(uint8_t device) {
     return device < LEDGER_DEVICES ? device : LEDGER_DEVICES - 1;
 }
 
+/* Whether it is one of the allocations on devices that figures count: no host memory, and of PyTorch's segments the tensors.
+ * Not asked of mappings. Not by value: the counts of physical memory change meanwhile. */
+static inline bool ledger_is_counted(const struct ledger_what *what) {
+    return what->kind < LEDGER_PINNED && !what->segment;
+}
+
 /* Begins recording; before that nothing is recorded. Idempotent. */
 void ledger_start(void);
 
@@ -87,8 +93,8 @@ bool ledger_recording(void);
  * unknown. NULL (the default): none. */
 void ledger_set_stack_source(uint32_t (*capture)(uint64_t size));
 
-/* Adds an allocation of `size` bytes; its owner is filled in here. Another size at a known address replaces what was there:
- * its free was not seen. */
+/* Adds an allocation of `size` bytes; its owner is filled in here. Another size at a known address replaces what was there,
+ * and a known handle stands for new memory: the end of the old one was not seen. */
 void ledger_add(uint64_t address, uint64_t size, struct ledger_what what);
 
 /* Takes an entry out and copies it to *removed; false when there is none. */

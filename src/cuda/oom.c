@@ -33,7 +33,7 @@ static struct {
 
 static void count(const struct ledger_entry *entry, void *context) {
     (void)context;
-    if (entry->is.segment || entry->is.space == LEDGER_HOST) return;
+    if (!ledger_is_counted(&entry->is)) return;
     uint64_t hash = (entry->size * 31 + entry->is.owner) * UINT64_C(0x9e3779b97f4a7c15) >> 32;
     for (unsigned tried = 0; tried < 16; tried++) {
         struct candidate *place = &table[(hash + tried) % TABLE];

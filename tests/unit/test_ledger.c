@@ -159,6 +159,30 @@ static void test_one_unmap_over_several_mappings(void **state) {
     assert_false(ledger_unmap(0x10000000, 4 * PAGE));
 }
 
+/* A release that went past the hooks: the handle comes again, as other memory, while the old one is still mapped. The end of that
+ * mapping must not be taken for something else's. */
+static void test_a_handle_whose_release_was_not_seen(void **state) {
+    (void)state;
+    struct ledger_entry removed;
+    add(physical(1, PAGE));
+    ledger_map(0x10000000, PAGE, 1);
+    add(physical(1, 3 * PAGE));
+    assert_int_equal(usage_now().mapped, 4 * PAGE);
+    ledger_release(1);
+    assert_int_equal(usage_now().mapped, PAGE);
+    for (uint64_t i = 1; i <= 100000; i++) /* takes what has been given back */
+        add(plain(i << 12, 1));
+    assert_true(ledger_unmap(0x10000000, PAGE));
+    assert_int_equal(usage_now().mapped, 0);
+    for (uint64_t i = 1; i <= 100000; i++)
+        assert_true(ledger_remove(LEDGER_POINTER, i << 12, &removed));
+    add(physical(2, PAGE));
+    add(physical(2, PAGE)); /* not mapped: what was there is gone */
+    assert_int_equal(usage_now().mapped, PAGE);
+    ledger_release(2);
+    assert_int_equal(allocated(), 0);
+}
+
 static void test_an_unknown_handle_is_ignored(void **state) {
     (void)state;
     ledger_map(0x10000000, PAGE, 99); /* imported from another process */
@@ -338,6 +362,7 @@ int main(void) {
         cmocka_unit_test_setup(test_physical_memory_outlives_its_mappings, begin),
         cmocka_unit_test_setup(test_a_handle_is_asked_for_again, begin),
         cmocka_unit_test_setup(test_one_unmap_over_several_mappings, begin),
+        cmocka_unit_test_setup(test_a_handle_whose_release_was_not_seen, begin),
         cmocka_unit_test_setup(test_an_unknown_handle_is_ignored, begin),
         cmocka_unit_test_setup(test_a_contexts_end, begin),
         cmocka_unit_test_setup(test_segments_are_not_counted_twice, begin),

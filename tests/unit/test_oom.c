@@ -98,12 +98,26 @@ static void test_many_groups(void **state) {
                     picture.group[i].size * picture.group[i].count);
 }
 
+static void test_host_memory_is_not_the_devices(void **state) {
+    (void)state;
+    struct oom_picture picture;
+    add(0x1000, 1);
+    ledger_add(0x2000, 1000, (struct ledger_what){.space = LEDGER_HOST, .kind = LEDGER_PINNED});
+    ledger_add(0x3000, 1000,
+               (struct ledger_what){.space = LEDGER_HANDLE, .kind = LEDGER_PINNED, .holds = 1}); /* VMM's */
+    oom_failed(0, 1, 0);
+    assert_true(oom_take(0, 0, &picture));
+    assert_int_equal(picture.groups, 1);
+    assert_int_equal(picture.group[0].size, 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_the_picture_is_that_of_the_moment, begin),
         cmocka_unit_test_setup(test_a_report_knows_what_the_driver_said_just_before, begin),
         cmocka_unit_test_setup(test_the_owners_picture_is_preferred, begin),
         cmocka_unit_test_setup(test_many_groups, begin),
+        cmocka_unit_test_setup(test_host_memory_is_not_the_devices, begin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
