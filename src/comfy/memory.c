@@ -53,8 +53,8 @@ static bool gpu_in_use(void) {
 }
 
 /* What the async pools keep back. */
-static uint64_t idle(const struct usage *now, bool anew) {
-    uint64_t reserved = devices_pools_reserved(usage_async_devices(), anew);
+static uint64_t idle(const struct usage *now) {
+    uint64_t reserved = devices_pools_reserved(usage_async_devices());
     return reserved > now->async ? reserved - now->async : 0;
 }
 
@@ -115,7 +115,7 @@ static struct memory *memory_open(struct memory *workflow, const char *id, const
 static void pytorch_figures(struct span *span, enum tag allocated, enum tag kept, enum tag ooms) {
     struct usage now = usage_now();
     bytes(span, allocated, now.torch_allocated);
-    bytes(span, kept, now.torch_reserved + idle(&now, true));
+    bytes(span, kept, now.torch_reserved + idle(&now));
     bytes(span, ooms, usage_out_of_memory() + unreported_ooms);
 }
 
@@ -138,7 +138,7 @@ static void node_before(struct memory *memory, struct span *span, uint64_t mono_
     if (!memory || !gpu_in_use()) return;
     struct usage now = usage_now();
     bytes(span, TAG_VRAM_ALLOCATED_BEFORE, memory->window.before);
-    bytes(span, TAG_VRAM_RESERVED_BEFORE, now.live + idle(&now, false));
+    bytes(span, TAG_VRAM_RESERVED_BEFORE, now.live + idle(&now));
 }
 
 struct memory *memory_open_node(struct memory *workflow, const char *id, const char *class_type,
@@ -176,7 +176,7 @@ static void node_after(struct memory *memory, struct span *span, uint64_t mono_n
     struct usage now = usage_now();
     struct owner_counts counts = owners_counts(memory->owner);
     bytes(span, TAG_VRAM_ALLOCATED_AFTER, now.allocated);
-    bytes(span, TAG_VRAM_RESERVED_AFTER, now.live + idle(&now, false));
+    bytes(span, TAG_VRAM_RESERVED_AFTER, now.live + idle(&now));
     bytes(span, TAG_VRAM_PEAK, memory->window.peak);
     difference(span, TAG_VRAM_DELTA, now.allocated, memory->window.before);
     bytes(span, TAG_VRAM_ALLOC_COUNT, counts.allocations);

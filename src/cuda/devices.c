@@ -108,17 +108,15 @@ bool devices_memory(uint8_t index, uint64_t *used, uint64_t *total) {
     return told;
 }
 
-uint64_t devices_pools_reserved(uint32_t mask, bool anew) {
-    static void *pools[LEDGER_DEVICES];
+/* The pool is looked up each time: the program may have set another one, and destroyed that. */
+uint64_t devices_pools_reserved(uint32_t mask) {
     uint64_t sum = 0;
     if (!mask || !have_driver() || !driver.cuDeviceGetMemPool || !driver.cuMemPoolGetAttribute) return 0;
     for (; mask; mask &= mask - 1) {
-        int device = __builtin_ctz(mask);
+        void *pool = NULL;
         uint64_t reserved = 0;
-        if ((anew || !pools[device]) && driver.cuDeviceGetMemPool(&pools[device], device) != 0)
-            pools[device] = NULL;
-        if (pools[device] &&
-            driver.cuMemPoolGetAttribute(pools[device], CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, &reserved) == 0)
+        if (driver.cuDeviceGetMemPool(&pool, __builtin_ctz(mask)) == 0 &&
+            driver.cuMemPoolGetAttribute(pool, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, &reserved) == 0)
             sum += reserved;
     }
     return sum;
