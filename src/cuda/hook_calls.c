@@ -15,7 +15,8 @@ __thread struct hook_calls_here hook_calls_here;
 
 /* ---- allocations ---- */
 
-void hook_calls_failed(uint64_t size, struct hook_place place) {
+void hook_calls_failed(enum ledger_kind kind, uint64_t size, struct hook_place place) {
+    if (kind >= LEDGER_PINNED) return;
     uint32_t owner = owners_current();
     owners_count_failure(owner, place.device);
     oom_failed(place.device, size, owner);

@@ -77,7 +77,8 @@ static inline void hook_calls_allocated(enum ledger_space space, enum ledger_kin
 static inline bool hook_calls_end(cuda_result result) {
     return --hook_calls_here.depth == 0 && __builtin_expect(result == CUDA_OUT_OF_MEMORY, 0);
 }
-void hook_calls_failed(uint64_t size, struct hook_place place);
+/* Nothing when it is host memory that could not be had. */
+void hook_calls_failed(enum ledger_kind kind, uint64_t size, struct hook_place place);
 
 /* Whether an outer call that frees has done what is to be done. */
 static inline bool hook_calls_is_freed(uint64_t address) {

@@ -58,7 +58,7 @@ static inline enum ledger_kind kind_of(const struct cuda_physical *properties) {
 #define AFTER_ALLOCATION(space, kind, out_exists, address, size, asked_for, place, failure_place)            \
     if (result == CUDA_OK && (out_exists) && hook_calls_is_new((uint64_t)(address)))                         \
         hook_calls_allocated(LEDGER_##space, kind, (uint64_t)(address), size, place);                        \
-    if (hook_calls_end(result)) hook_calls_failed(asked_for, failure_place)
+    if (hook_calls_end(result)) hook_calls_failed(kind, asked_for, failure_place)
 
 #define PASSES_ALLOCATES(space, kind, out, size) false
 #define BEFORE_ALLOCATES(space, kind, out, size) hook_calls_begin(LEDGER_##kind, CUTS_TENSORS(LEDGER_##kind))
