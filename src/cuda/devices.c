@@ -1,5 +1,6 @@
 #include "cuda/devices.h"
 
+#include "cuda/hooks_driver.h"
 #include "cuda/ledger.h"
 #include "resolve.h"
 
@@ -34,11 +35,13 @@ static struct device devices[LEDGER_DEVICES];
 static bool asked[LEDGER_DEVICES];
 
 static bool have_driver(void) {
-    static bool found;
-    if (found) return true;
+    static const void *found_in;
+    const void *library = hooks_driver_library();
+    if (!library) return false; /* not loaded yet */
+    if (library == found_in) return true;
+    found_in = library;
 #define FIND(name) *(void **)&driver.name = resolve_in("libcuda.so", #name)
     FIND(cuDeviceGetCount);
-    if (!driver.cuDeviceGetCount) return false; /* not loaded yet */
     FIND(cuDeviceGetName);
     FIND(cuDeviceGetUuid);
     FIND(cuDeviceGetUuid_v2);
@@ -51,12 +54,12 @@ static bool have_driver(void) {
     FIND(cuDeviceGetMemPool);
     FIND(cuMemPoolGetAttribute);
 #undef FIND
-    return found = true;
+    return true;
 }
 
 unsigned devices_count(void) {
     int count = 0;
-    return have_driver() && driver.cuDeviceGetCount(&count) == 0 && count > 0 ? (unsigned)count : 0;
+    return have_driver() && driver.cuDeviceGetCount && driver.cuDeviceGetCount(&count) == 0 && count > 0 ? (unsigned)count : 0;
 }
 
 /* In MIG mode the second version tells the instance's id, the first that of the GPU it is part of. */

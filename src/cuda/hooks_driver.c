@@ -7,7 +7,8 @@
 #include <errno.h>
 #include <string.h>
 
-#define SLOTS 1024u /* 2^10, many times the number of functions: most of what is looked for is not there */
+#define DRIVER_FILE "libcuda.so"
+#define SLOTS       1024u /* 2^10, many times the number of functions: most of what is looked for is not there */
 
 enum driver_function {
 #define DRIVER(name, ...) DRIVER_##name,
@@ -46,6 +47,8 @@ static inline unsigned slot_of_name(const char *name) {
 }
 
 static void fill_slots(void) {
+    for (unsigned at = 0; at < SLOTS; at++)
+        __atomic_store_n(&slots[at], 0, __ATOMIC_RELAXED);
     for (unsigned i = 0; i < FUNCTIONS; i++) {
         unsigned of_name = slot_of_name(functions[i].base);
         for (; name_slots[of_name] && name_slots[of_name] != i + 1; of_name = (of_name + 1) % SLOTS) {
@@ -59,21 +62,29 @@ static void fill_slots(void) {
     }
 }
 
-/* Finds the driver's library, unless that is done. Two threads at once write the same. */
+/* Two threads at once write the same; who looks meanwhile may miss a function. */
+static void take(const struct resolve_library *driver) {
+    for (unsigned i = 0; i < FUNCTIONS; i++)
+        __atomic_store_n(&reals[i], resolve_symbol(driver, functions[i].name), __ATOMIC_RELEASE);
+    *(void **)&get_current = resolve_symbol(driver, "cuCtxGetCurrent");
+    *(void **)&get_device = resolve_symbol(driver, "cuCtxGetDevice");
+    fill_slots();
+    __atomic_store_n(&library, driver->dynamic, __ATOMIC_RELEASE);
+}
+
+/* Finds the driver's library, unless that is done. */
 static bool is_found(void) {
     if (__atomic_load_n(&library, __ATOMIC_ACQUIRE)) return true;
     int saved_errno = errno;
     struct resolve_library driver;
-    bool loaded = resolve_library("libcuda.so", &driver);
+    bool loaded = resolve_library(DRIVER_FILE, &driver);
+    if (loaded) take(&driver);
     errno = saved_errno;
-    if (!loaded) return false;
-    for (unsigned i = 0; i < FUNCTIONS; i++)
-        __atomic_store_n(&reals[i], resolve_symbol(&driver, functions[i].name), __ATOMIC_RELEASE);
-    *(void **)&get_current = resolve_symbol(&driver, "cuCtxGetCurrent");
-    *(void **)&get_device = resolve_symbol(&driver, "cuCtxGetDevice");
-    fill_slots();
-    __atomic_store_n(&library, driver.dynamic, __ATOMIC_RELEASE);
-    return true;
+    return loaded;
+}
+
+const void *hooks_driver_library(void) {
+    return is_found() ? __atomic_load_n(&library, __ATOMIC_ACQUIRE) : NULL;
 }
 
 /* Which function has this address; FUNCTIONS: none. */
@@ -147,9 +158,21 @@ static void *substitute(unsigned function, void *real, const void *caller) {
     return wrapper_of(function);
 }
 
+/* The driver was closed, and is opened again elsewhere: who asks is the first to use it there. */
+static bool has_moved_to(const void *address) {
+    struct resolve_library holder;
+    int saved_errno = errno;
+    bool moved = resolve_library_at(address, &holder) && holder.dynamic != library &&
+                 strncmp(resolve_file_name(&holder), DRIVER_FILE, strlen(DRIVER_FILE)) == 0;
+    if (moved) take(&holder);
+    errno = saved_errno;
+    return moved;
+}
+
 void *hooks_driver_wrapper(void *real, const void *caller) {
     if (!real || !is_found()) return real;
     unsigned function = function_at(real);
+    if (function == FUNCTIONS && has_moved_to(real)) function = function_at(real);
     return function == FUNCTIONS ? real : substitute(function, real, caller);
 }
 

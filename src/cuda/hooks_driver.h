@@ -25,6 +25,9 @@ void *hooks_driver_wrapper(void *real, const void *caller);
 void *hooks_driver_wrapper_named(void *real, const char *name, int version, uint64_t flags,
                                  const void *caller);
 
+/* Which library the driver is, as long as it stays where it is; NULL: none is loaded. */
+const void *hooks_driver_library(void);
+
 /* The calling thread's context and device. */
 struct hook_place hooks_driver_place(void);
 

@@ -216,6 +216,12 @@ def test_addresses_that_the_driver_does_not_export(hooked, library):
     hooked("hooked_hidden", runtime=None, variables={"LD_LIBRARY_PATH": f"{driver.parent}:{FAKES}"})
 
 
+def test_a_driver_that_is_closed_and_opened_again(hooked, library):
+    """As by programs that only look whether there is a GPU: what was known of the driver is of where it was."""
+    driver = library("hidden_driver", "libcuda.so.1", link=["-Wl,-soname,libcuda.so.1"])
+    hooked("hooked_closed", runtime=None, variables={"LD_LIBRARY_PATH": f"{driver.parent}:{FAKES}"})
+
+
 def test_eight_threads_and_a_hundred_thousand_allocations(hooked):
     hooked("hooked_threads", memory="64G")
 
