@@ -59,7 +59,9 @@ static bool have_driver(void) {
 
 unsigned devices_count(void) {
     int count = 0;
-    return have_driver() && driver.cuDeviceGetCount && driver.cuDeviceGetCount(&count) == 0 && count > 0 ? (unsigned)count : 0;
+    return have_driver() && driver.cuDeviceGetCount && driver.cuDeviceGetCount(&count) == 0 && count > 0
+               ? (unsigned)count
+               : 0;
 }
 
 /* In MIG mode the second version tells the instance's id, the first that of the GPU it is part of. */

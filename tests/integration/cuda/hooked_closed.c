@@ -29,8 +29,8 @@ int main(void) {
         MUST_GIVE(0, allocate(&address, 1000 + (size_t)round));
         MUST(probe_find(LEDGER_POINTER, address, &entry) && entry.is.device == 2);
         MUST_GIVE(0, dlclose(driver));
-        MUST(mmap(place.dli_fbase, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) ==
-             place.dli_fbase); /* it is gone, and the next one comes elsewhere */
+        MUST(mmap(place.dli_fbase, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
+                  0) == place.dli_fbase); /* it is gone, and the next one comes elsewhere */
     }
     MUST(probe_read().allocations == ROUNDS);
     return 0;
