@@ -256,9 +256,8 @@ void c10_cuda_empty_cache(void) {
 static size_t of_pool(int device, enum cudaMemPoolAttr attribute) {
     cudaMemPool_t pool;
     uint64_t value = 0;
-    cudaDeviceGetDefaultMemPool(&pool, device);
-    cudaMemPoolGetAttribute(pool, attribute, &value);
-    return value;
+    if (cudaDeviceGetDefaultMemPool(&pool, device) == cudaSuccess) cudaMemPoolGetAttribute(pool, attribute, &value);
+    return value; /* 0 for a device that is not there */
 }
 
 size_t c10_cuda_allocated(int device) {
