@@ -256,7 +256,8 @@ void c10_cuda_empty_cache(void) {
 static size_t of_pool(int device, enum cudaMemPoolAttr attribute) {
     cudaMemPool_t pool;
     uint64_t value = 0;
-    if (cudaDeviceGetDefaultMemPool(&pool, device) == cudaSuccess) cudaMemPoolGetAttribute(pool, attribute, &value);
+    if (cudaDeviceGetDefaultMemPool(&pool, device) == cudaSuccess)
+        cudaMemPoolGetAttribute(pool, attribute, &value);
     return value; /* 0 for a device that is not there */
 }
 
