@@ -67,13 +67,15 @@ static bool is_below_us(const struct flight_header *header) {
     return process_is(&supervisor, &state.self);
 }
 
-/* The first end of the command after the process's last sign of life; NULL when there was none, or it was not below us. */
-static const struct death *death_of(const struct flight_header *header) {
+/* The first end of the command after the process's last sign of life; NULL when there was none, or it was not below us. While
+ * nothing runs it is the latest one at least: the clock has been set back since that sign. */
+static const struct death *death_of(const struct flight_header *header, bool running) {
     const struct death *first = NULL;
     unsigned known = state.death_count < MOST_DEATHS ? state.death_count : MOST_DEATHS;
     if (!is_below_us(header)) return NULL;
     for (const struct death *death = state.deaths; death < state.deaths + known; death++)
         if (death->at_ns >= header->alive_ns && (!first || death->at_ns < first->at_ns)) first = death;
+    if (!first && !running && known) first = &state.deaths[(state.death_count - 1) % MOST_DEATHS];
     return first;
 }
 
@@ -129,7 +131,7 @@ static int send_file(const struct attempt *attempt, int file, struct recover_res
     struct flight_header header;
     int error = recover_read_header(file, &header);
     if (error) return error;
-    const struct death *death = death_of(&header);
+    const struct death *death = death_of(&header, attempt->running);
     if (attempt->running && !death && is_too_early(&header)) return -EBUSY;
     struct recover_verdict verdict = judge(&header, death);
     uint64_t now = clock_mono_ns();

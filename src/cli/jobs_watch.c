@@ -110,7 +110,7 @@ static void *read_whole(int fd, size_t size) {
     return memory;
 }
 
-/* False when the file cannot be read, now or ever. */
+/* False when the file cannot be read now: without memory, or caught in the middle of a change. */
 static bool see(struct watched *file, size_t size) {
     struct flight_view view;
     void *memory = read_whole(file->fd, size);
@@ -136,7 +136,7 @@ static void look_at(struct watched *file) {
     bool removed = known && status.st_nlink == 0;
     bool seen = known && see(file, (size_t)status.st_size);
     if (seen && removed) jobs_live_gone(file->live, clock_wall_ns());
-    if (!seen || removed || dead) finish(file);
+    if (removed || dead) finish(file);
 }
 
 void jobs_watch_look(struct jobs_watch *watch) {

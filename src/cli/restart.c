@@ -3,7 +3,8 @@
 static bool is_wanted(enum restart_when when, enum verdict_kind kind) {
     switch (kind) {
     case VERDICT_MEMORY:
-    case VERDICT_HUNG: /* the watchdog ends it for that */
+    case VERDICT_HUNG:      /* the watchdog ends it for that */
+    case VERDICT_UNSTARTED: /* a restart was wanted */
         return when != RESTART_NEVER;
     case VERDICT_FAILURE:
     case VERDICT_CRASH:

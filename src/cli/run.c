@@ -130,19 +130,39 @@ static void tell(const struct verdict *verdict, double ran_s) {
     if (is_news || speaks()) log_line("the command %s, after %.1f s", verdict->sentence, ran_s);
 }
 
-static _Noreturn void die_unstarted(const char *command, const struct supervise_end *end) {
-    limit_finish(&limit);
-    if (end->not_entered) die(DIE_OURS, "the memory limit cannot be set: %s", strerror(-end->error));
-    die(end->error == -ENOENT ? DIE_NOT_FOUND : DIE_NOT_EXECUTABLE, "%s: %s", command, strerror(-end->error));
+/* Why it could not be started; *exit_code: as a shell has it. */
+static const char *why_unstarted(const char *command, const struct supervise_end *end, int *exit_code) {
+    static char why[512];
+    bool ours = end->not_forked || end->not_entered;
+    *exit_code = ours ? DIE_OURS : end->error == -ENOENT ? DIE_NOT_FOUND : DIE_NOT_EXECUTABLE;
+    snprintf(why, sizeof why, "%s: %s",
+             end->not_entered  ? "the memory limit cannot be set"
+             : end->not_forked ? "no process can be made"
+                               : command,
+             strerror(-end->error));
+    return why;
+}
+
+/* The first start must succeed. A later one may find the machine in need, and is tried again like any other. */
+static struct verdict judge_unstarted(const char *command, const struct supervise_end *end, bool is_first) {
+    int exit_code;
+    const char *why = why_unstarted(command, end, &exit_code);
+    if (is_first) {
+        limit_finish(&limit);
+        die(exit_code, "%s", why);
+    }
+    struct verdict verdict = verdict_of_failed_start(why, exit_code);
+    tell(&verdict, 0);
+    return verdict;
 }
 
 /* Runs the command once, to its end. */
-static struct verdict run_once(char **command, struct supervise_end *end) {
+static struct verdict run_once(char **command, bool is_first, struct supervise_end *end) {
     struct verdict_facts facts = {0};
     hung = VERDICT_WORKS;
     limit_before(&limit, &facts);
     *end = supervise_run(command, config()->run.grace_s, &hooks);
-    if (end->error) die_unstarted(command[0], end);
+    if (end->error) return judge_unstarted(command[0], end, is_first);
     struct verdict verdict = judge(end, &facts);
     if (end->we_killed || end->we_stopped) kill_rest(); /* what it leaves behind hangs too */
     tell(&verdict, end->ran_s);
@@ -175,9 +195,9 @@ static bool is_run_again(struct restart *restart, const struct verdict *verdict,
 static int run_to_the_end(char **command) {
     struct restart restart = {.when = (enum restart_when)config()->run.restart,
                               .most = config()->run.max_restarts};
-    for (;;) {
+    for (bool is_first = true;; is_first = false) {
         struct supervise_end end;
-        struct verdict verdict = run_once(command, &end);
+        struct verdict verdict = run_once(command, is_first, &end);
         int exit_code = verdict.exit_code;
         if (!is_run_again(&restart, &verdict, &end, &exit_code)) return exit_code;
     }

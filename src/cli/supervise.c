@@ -163,15 +163,23 @@ static _Noreturn void become(char **command, bool own_group, const struct superv
     _exit(DIE_NOT_FOUND);
 }
 
-/* False, with the error in run->end, when it could not be executed. */
+static bool not_forked(struct run *run, int error) {
+    run->end.error = -error;
+    run->end.not_forked = true;
+    return false;
+}
+
+/* False, with the error in run->end, when it could not be started. */
 static bool start(struct run *run, char **command, const struct supervise_hooks *hooks) {
     int tell[2]; /* closes with the child's exec */
-    if (pipe2(tell, O_CLOEXEC) != 0) die(DIE_OURS, "pipe: %s", strerror(errno));
+    if (pipe2(tell, O_CLOEXEC) != 0) return not_forked(run, errno);
     run->own_group = !has_terminal();
     run->pid = fork();
-    if (run->pid < 0) die(DIE_OURS, "fork: %s", strerror(errno));
+    int error = errno;
     if (run->pid == 0) become(command, run->own_group, hooks, tell[1]);
     close(tell[1]);
+    if (run->pid < 0) close(tell[0]);
+    if (run->pid < 0) return not_forked(run, error);
     struct refusal refusal = {0};
     ssize_t got;
     while ((got = read(tell[0], &refusal, sizeof refusal)) < 0 && errno == EINTR)

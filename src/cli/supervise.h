@@ -10,8 +10,9 @@
 
 /* How the command ended. */
 struct supervise_end {
-    int error;        /* -errno: it could not be executed, */
-    bool not_entered; /* because hooks->enter refused; the rest is not filled in */
+    int error;        /* -errno: it could not be started. The rest is not filled in then, but for: */
+    bool not_forked;  /* there was no process to be had for it */
+    bool not_entered; /* hooks->enter has refused */
     bool signalled;
     int code;            /* exit code, or signal number */
     int stop_signal;     /* what it was told to stop with; 0: it was not */

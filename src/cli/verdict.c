@@ -12,7 +12,7 @@ static const double GiB = 1u << 30;
 static int signal_of(const struct verdict_facts *facts) {
     if (facts->signalled) return facts->code;
     if (facts->code > 128 && facts->code < 128 + 32) return facts->code - 128;
-    if (facts->code > 256 - 32 && facts->code < 256) return 256 - facts->code;
+    if (facts->code > 256 - 32 && facts->code < 255) return 256 - facts->code;
     return 0;
 }
 
@@ -141,5 +141,11 @@ static struct verdict decide(const struct verdict_facts *facts) {
 struct verdict verdict_of(const struct verdict_facts *facts) {
     struct verdict verdict = decide(facts);
     verdict.exit_code = facts->signalled ? 128 + facts->code : facts->code;
+    return verdict;
+}
+
+struct verdict verdict_of_failed_start(const char *why, int exit_code) {
+    struct verdict verdict = make(VERDICT_UNSTARTED, "error", "NotStarted", "could not be started: %s", why);
+    verdict.exit_code = exit_code;
     return verdict;
 }

@@ -1,7 +1,7 @@
 /* verdict: why a process ended, from what is known about it. Pure: no clock, no I/O, no globals.
  *
  * A shell that ran the command ends with 128 + n, a Python that did with 256 - n, when signal n ended it: both are taken for
- * that signal. That a Python ended with a MemoryError is not seen (its stderr stays its own); where the limit is one on
+ * that signal (but 255, which is exit(-1) as a rule, and no SIGHUP). That a Python ended with a MemoryError is not seen (its stderr stays its own); where the limit is one on
  * allocations (RLIMIT_DATA), a failure close to it is taken for one. */
 #ifndef COMFYDD_VERDICT_H
 #define COMFYDD_VERDICT_H
@@ -15,9 +15,10 @@ enum verdict_kind {
     VERDICT_STOPPED, /* by the user, or because we were told to stop it */
     VERDICT_MEMORY,  /* the memory limit, or the machine's out-of-memory killer */
     VERDICT_CRASH, /* a signal of its own making: SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS */
-    VERDICT_KILLED,  /* another signal, by somebody else */
-    VERDICT_HUNG,    /* it lived, but did not work: our watchdog has ended it */
-    VERDICT_RESTART, /* it asked for a restart (ComfyUI-Manager's reboot file): no failure */
+    VERDICT_KILLED,    /* another signal, by somebody else */
+    VERDICT_HUNG,      /* it lived, but did not work: our watchdog has ended it */
+    VERDICT_RESTART,   /* it asked for a restart (ComfyUI-Manager's reboot file): no failure */
+    VERDICT_UNSTARTED, /* it could not be started again */
 };
 
 /* How the limit on memory was set. */
@@ -61,5 +62,8 @@ struct verdict {
 };
 
 struct verdict verdict_of(const struct verdict_facts *facts);
+
+/* That of a start that has failed. `why`: for people. */
+struct verdict verdict_of_failed_start(const char *why, int exit_code);
 
 #endif

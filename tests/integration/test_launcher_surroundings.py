@@ -1,4 +1,5 @@
-"""comfydd run where its surroundings are bad: no standard descriptors, a stderr that nobody reads or that takes nothing."""
+"""comfydd run where its surroundings are bad: no standard descriptors, a stderr that nobody reads or that takes nothing,
+another comfydd in the way, a clock that is set back, a machine that has no process to give."""
 
 import fcntl
 import os
@@ -6,9 +7,11 @@ import signal
 import subprocess
 
 import pytest
-from programs import HERE, environment
+from programs import HERE, LIBRARY, environment
+from strict_agent_process import StrictAgent
 
-from rig.launcher import COMFYDD, NO_JOBS
+from rig import pythons
+from rig.launcher import COMFYDD, NO_JOBS, Launched
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -78,3 +81,46 @@ def test_several_that_start_at_once_have_a_spool_each(tmp_path):
     children = [start(words, subprocess.PIPE, LD_PRELOAD=library, COMFYDD_JOBS_DB="") for _ in range(4)]
     ends = [(child.communicate(timeout=60)[1], child.returncode) for child in children]
     assert [code for _, code in ends] == [0] * 4, ends
+
+
+# ---- a machine in need
+
+
+def test_a_restart_that_fails_is_tried_again(tmp_path):
+    """The first start must succeed: then somebody is there to read the message."""
+    command = tmp_path / "command"
+    command.write_text(f"#!/bin/sh\nmv {command} {command}.away; exit 3\n")
+    command.chmod(0o755)
+    with Launched(tmp_path / "log", "--restart=failure", "--", command) as launched:
+        launched.wait_to_say(f"could not be started: {command}: No such file or directory")
+        command.write_text("#!/bin/sh\nexit 0\n")
+        command.chmod(0o755)
+        assert launched.wait() == 0
+        assert "starting it again in 2 s (restart 2 of at most 10)" in launched.text()
+
+
+def test_a_restart_without_a_process_to_be_had_is_tried_again(tmp_path):
+    library = tmp_path / "no_fork.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, HERE / "no_fork.c", "-ldl"], check=True, timeout=60)
+    words = ["--restart=failure", "--max-restarts=2", "--", "sh", "-c", "echo ran; exit 3"]
+    child = start(words, subprocess.PIPE, LD_PRELOAD=library)
+    out, err = child.communicate(timeout=60)
+    assert (out, child.returncode) == ("ran\nran\n", 3), err
+    assert "could not be started: no process can be made: Resource temporarily unavailable" in err
+
+
+# ---- a clock that is set back
+
+
+def test_a_death_is_explained_though_the_clock_was_set_back(tmp_path, flight_folder):
+    """By more than the time since the last sign of life, which then seems to come after the death."""
+    python = list(pythons.find().values())[-1]
+    words = [COMFYDD, "run", "--", python, HERE / "killed_program.py", tmp_path / "diary", "die-early"]
+    with StrictAgent() as agent:
+        paths = f"{HERE}:{HERE.parent}"
+        variables = environment(DD_TRACE_AGENT_URL=agent.url, PYTHONPATH=paths, COMFYDD_LIB=LIBRARY, **NO_JOBS)
+        folder = HERE.parent / "fakes" / "comfyui" / "a3"
+        done = subprocess.run(words, env=variables, cwd=folder, stdin=subprocess.DEVNULL, timeout=60)
+        messages = {span["meta"].get("error.message") for span in agent.spans if "error.type" in span["meta"]}
+    assert done.returncode == 137
+    assert messages == {"was killed with SIGKILL by somebody, and not for memory"}

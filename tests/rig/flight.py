@@ -10,6 +10,7 @@ SPAN = struct.Struct("<QQQ ddd bbB5x QQ QQ Q HBBI")
 SLOT = struct.Struct("<I4xQ")
 RECORD = struct.Struct("<II")
 PID, START, BOOT_ID = 14, 16, 17  # their places in it
+ALIVE = HEADER.size + 16  # bytes before that field
 WANTED, OPEN = 1, 2
 
 
@@ -50,6 +51,12 @@ def read(path):
             span, waiting = _span(content, at + SLOT.size)
             (flight.waiting if waiting else flight.open).add(span)
     return flight
+
+
+def set_alive(pid, seconds):
+    """Says when the process gave its last sign of life. The file stays open: closing it would end its owner's lock."""
+    (path,) = pathlib.Path(os.environ["COMFYDD_FLIGHT_FOLDER"]).glob(f"comfydd-*-{pid}-*")
+    os.pwrite(os.open(path, os.O_RDWR), struct.pack("<Q", int(seconds * 1e9)), ALIVE)
 
 
 def move_to_another_boot(path):

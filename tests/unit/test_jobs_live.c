@@ -279,6 +279,11 @@ static void ends_are_seen_while_the_ring_goes_round(void **state) {
 static char folder[64];
 static int to_child[2], from_child[2];
 
+static void set_slot_size(struct flight *of, uint32_t slot_size) {
+    size_t size;
+    ((struct flight_header *)flight_memory(of, &size))->slot_size = slot_size;
+}
+
 /* What the parent asks for, a letter each: start a workflow, end it; answers with the letter. */
 static int child_main(const struct process_identity *supervisor) {
     struct span *workflow = NULL;
@@ -290,6 +295,7 @@ static int child_main(const struct process_identity *supervisor) {
         if (letter == 's') workflow = start_workflow(7, 100);
         if (letter == 'e') end_workflow(workflow, "success", 200);
         if (letter == 'r') flight_files_remove();
+        if (letter == 'b' || letter == 'g') set_slot_size(mine, letter == 'b' ? 0 : FLIGHT_SLOT_SIZE);
         if (write(from_child[1], &letter, 1) != 1) return 3;
     }
     return 0;
@@ -355,6 +361,25 @@ static void jobs_of_a_process_are_seen_to_its_orderly_end(void **state) {
     jobs_watch_look(watch);
     jobs_watch_look(watch);
     assert_said("j7 p7 succeeded 100-200   0 []\n");
+    remove_watch(watch);
+}
+
+static void a_file_that_cannot_be_read_now_is_looked_at_again(void **state) {
+    (void)state;
+    struct jobs_watch *watch = make_watch();
+    pid_t child = start_child();
+    tell('s');
+    jobs_watch_look(watch);
+    tell('b'); /* as if it had been caught in the middle of a change */
+    jobs_watch_look(watch);
+    assert_said("j7 p7 running 100-100   0 []\n");
+    tell('g');
+    tell('e');
+    jobs_watch_look(watch);
+    assert_said("j7 p7 succeeded 100-200   0 []\n");
+    tell('r');
+    end_child(child);
+    jobs_watch_look(watch);
     remove_watch(watch);
 }
 
@@ -429,6 +454,7 @@ int main(void) {
         TEST(what_runs_in_a_process_that_has_gone_has_failed),
         TEST(ends_are_seen_while_the_ring_goes_round),
         TEST(jobs_of_a_process_are_seen_to_its_orderly_end),
+        TEST(a_file_that_cannot_be_read_now_is_looked_at_again),
         TEST(a_job_that_its_process_left_unfinished_has_failed),
         TEST(what_a_kill_leaves_is_not_ours_to_report),
         TEST(processes_of_another_supervisor_are_not_watched),

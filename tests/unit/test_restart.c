@@ -17,6 +17,7 @@ static void what_is_restarted(void **state) {
         {VERDICT_STOPPED, {false, false, false}}, {VERDICT_MEMORY, {true, true, false}},
         {VERDICT_CRASH, {false, true, false}},    {VERDICT_KILLED, {false, true, false}},
         {VERDICT_RESTART, {false, false, false}}, {VERDICT_HUNG, {true, true, false}},
+        {VERDICT_UNSTARTED, {true, true, false}},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (int when = 0; when < 3; when++) {
@@ -59,7 +60,7 @@ static void what_was_told_to_stop_stays_so(void **state) {
     (void)state;
     struct restart restart = {.when = RESTART_AFTER_FAILURE, .most = 9};
     double wait_s;
-    for (int kind = VERDICT_SUCCESS; kind <= VERDICT_RESTART; kind++) {
+    for (int kind = VERDICT_SUCCESS; kind <= VERDICT_UNSTARTED; kind++) {
         struct verdict verdict = {.kind = (enum verdict_kind)kind};
         assert_int_equal(restart_decide(&restart, &verdict, true, 1, &wait_s), RESTART_NOT);
     }

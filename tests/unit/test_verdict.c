@@ -27,6 +27,7 @@ static const struct {
     {"a good end", {.code = 0}, VERDICT_SUCCESS, 0, "interrupted", "", "ended"},
     {"an exit code", {.code = 3}, VERDICT_FAILURE, 3, "error", "ProcessExited", "exit code 3"},
     {"an exit code above the signals", {.code = 200}, VERDICT_FAILURE, 200, "error", "ProcessExited", "200"},
+    {"exit(-1)", {.code = 255}, VERDICT_FAILURE, 255, "error", "ProcessExited", "exit code 255"},
     {"a crash", {BY(SIGSEGV)}, VERDICT_CRASH, 139, "killed", "SIGSEGV", "crashed with SIGSEGV"},
     {"an abort", {BY(SIGABRT)}, VERDICT_CRASH, 134, "killed", "SIGABRT", "SIGABRT"},
     {"a bus error", {BY(SIGBUS)}, VERDICT_CRASH, 135, "killed", "SIGBUS", "SIGBUS"},
