@@ -6,6 +6,7 @@
 #include "comfy/failure.h"
 #include "config.h"
 #include "cuda/devices.h"
+#include "cuda/hooks_driver.h"
 #include "cuda/ledger.h"
 #include "cuda/oom.h"
 #include "cuda/owners.h"
@@ -54,7 +55,9 @@ static bool gpu_in_use(void) {
 
 /* What the async pools keep back. */
 static uint64_t idle(const struct usage *now) {
-    uint64_t reserved = devices_pools_reserved(usage_async_devices());
+    uint64_t reserved = 0;
+    for (uint32_t mask = usage_async_devices(); mask; mask &= mask - 1)
+        reserved += hooks_driver_pool_reserved((uint8_t)__builtin_ctz(mask));
     return reserved > now->async ? reserved - now->async : 0;
 }
 

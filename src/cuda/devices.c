@@ -12,7 +12,6 @@
 typedef struct {
     unsigned char bytes[16];
 } cu_uuid;
-#define CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT 5
 
 /* The driver's own functions, not those that we hand out. A driver without one of them (older than CUDA 11.4) is not asked
  * for what needs it. */
@@ -27,8 +26,6 @@ static struct {
     int (*cuCtxPushCurrent_v2)(void *);
     int (*cuCtxPopCurrent_v2)(void **);
     int (*cuMemGetInfo_v2)(size_t *, size_t *);
-    int (*cuDeviceGetMemPool)(void **, int);
-    int (*cuMemPoolGetAttribute)(void *, int, void *);
 } driver;
 
 static struct device devices[LEDGER_DEVICES];
@@ -51,8 +48,6 @@ static bool have_driver(void) {
     FIND(cuCtxPushCurrent_v2);
     FIND(cuCtxPopCurrent_v2);
     FIND(cuMemGetInfo_v2);
-    FIND(cuDeviceGetMemPool);
-    FIND(cuMemPoolGetAttribute);
 #undef FIND
     return true;
 }
@@ -111,18 +106,4 @@ bool devices_memory(uint8_t index, uint64_t *used, uint64_t *total) {
     *used = total_bytes - free_bytes;
     *total = total_bytes;
     return told;
-}
-
-/* The pool is looked up each time: the program may have set another one, and destroyed that. */
-uint64_t devices_pools_reserved(uint32_t mask) {
-    uint64_t sum = 0;
-    if (!mask || !have_driver() || !driver.cuDeviceGetMemPool || !driver.cuMemPoolGetAttribute) return 0;
-    for (; mask; mask &= mask - 1) {
-        void *pool = NULL;
-        uint64_t reserved = 0;
-        if (driver.cuDeviceGetMemPool(&pool, __builtin_ctz(mask)) == 0 &&
-            driver.cuMemPoolGetAttribute(pool, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, &reserved) == 0)
-            sum += reserved;
-    }
-    return sum;
 }

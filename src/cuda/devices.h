@@ -23,8 +23,4 @@ const struct device *devices_get(uint8_t device);
 /* The device's memory as a whole, other processes included; false when the driver does not tell. */
 bool devices_memory(uint8_t device, uint64_t *used, uint64_t *total);
 
-/* Bytes that the current async pools of all devices in `mask` have reserved; two questions to the driver each. 0 when the
- * driver does not tell. */
-uint64_t devices_pools_reserved(uint32_t mask);
-
 #endif

@@ -5,7 +5,8 @@
  * is switched off inside of another hook; each reports what it sees, and the ledger takes an allocation once. Only failures
  * are the outermost call's alone: what an inner call could not get may have been got in another way.
  *
- * Any thread, in any CUDA call. Calls of the driver from here: cuCtxGetCurrent, cuCtxGetDevice; of HIP: hipGetDevice. No
+ * Any thread, in any CUDA call. Calls of the driver from here: cuCtxGetCurrent, cuCtxGetDevice, and where the
+ * program has asked how much memory is free after a failure, cuDeviceGetMemPool and cuMemPoolGetAttribute; of HIP: hipGetDevice. No
  * malloc, no lock but the ledger's, errno preserved. */
 #ifndef COMFYDD_HOOK_CALLS_H
 #define COMFYDD_HOOK_CALLS_H

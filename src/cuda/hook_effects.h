@@ -4,6 +4,8 @@
  *   PLACE()                 struct hook_place: where the calling thread allocates
  *   PLACE_AFTER_FAILURE()   the same, without a call that changes what the program will be told about the failure
  *   CUTS_TENSORS(kind)      whether the caller is PyTorch's caching allocator, and this a kind of its segments
+ *   ASKED_BY_TORCH          whether the caller is PyTorch's allocator
+ *   POOL_RESERVED(device)   what its stream-ordered pool has taken from the device, in bytes
  *   RESOLVED(...)           what RESOLVES does after success
  *
  * Outputs are read after success only, and not at all where the program gave no place for them. */
@@ -12,6 +14,7 @@
 
 #include "cuda/hook_calls.h"
 #include "cuda/oom.h"
+#include "cuda/owners.h"
 
 /* ---- helpers that rows use ---- */
 
@@ -149,9 +152,14 @@ static inline enum ledger_kind kind_of(const struct cuda_physical *properties) {
     if (result == CUDA_OK) hook_calls_device_reset(before)
 
 #define PASSES_TELLS_MEMORY(free, total) false
-#define BEFORE_TELLS_MEMORY(free, total) (void)0
+#define BEFORE_TELLS_MEMORY(free, total) bool refuses = ASKED_BY_TORCH && !oom_waits()
 #define AFTER_TELLS_MEMORY(free, total)                                                                      \
-    if (result == CUDA_OK && (free) && (total)) oom_meminfo(PLACE().device, *(free), *(total))
+    if (result == CUDA_OK && (free) && (total)) {                                                            \
+        uint8_t device = PLACE().device;                                                                     \
+        if (refuses) oom_refused(device, owners_current());                                                  \
+        oom_meminfo(device, *(free), *(total), oom_waits() ? POOL_RESERVED(device) : 0);                     \
+    }                                                                                                        \
+    (void)0
 
 #define PASSES_RESOLVES(name, out, version, flags) false
 #define BEFORE_RESOLVES(name, out, version, flags) (void)0

@@ -2,6 +2,7 @@
 
 #include "cuda/callers.h"
 #include "cuda/hook_effects.h"
+#include "cuda/usage.h"
 #include "resolve.h"
 
 #include <errno.h>
@@ -32,6 +33,8 @@ static const void *library; /* the driver's dynamic section; set last */
 static void *reals[FUNCTIONS];
 static cuda_result (*get_current)(cuda_context *);
 static cuda_result (*get_device)(cuda_device *);
+static cuda_result (*get_pool)(cuda_pool *, cuda_device); /* since CUDA 11.3 */
+static cuda_result (*get_attribute)(cuda_pool, int, void *);
 static uint8_t slots[SLOTS];      /* 1 + the function whose real address hashes to here, or before */
 static uint8_t name_slots[SLOTS]; /* the same of `base`; versions of one function are neighbours */
 
@@ -68,6 +71,8 @@ static void take(const struct resolve_library *driver) {
         __atomic_store_n(&reals[i], resolve_symbol(driver, functions[i].name), __ATOMIC_RELEASE);
     *(void **)&get_current = resolve_symbol(driver, "cuCtxGetCurrent");
     *(void **)&get_device = resolve_symbol(driver, "cuCtxGetDevice");
+    *(void **)&get_pool = resolve_symbol(driver, "cuDeviceGetMemPool");
+    *(void **)&get_attribute = resolve_symbol(driver, "cuMemPoolGetAttribute");
     fill_slots();
     __atomic_store_n(&library, driver->dynamic, __ATOMIC_RELEASE);
 }
@@ -117,12 +122,23 @@ struct hook_place hooks_driver_place(void) {
     return place;
 }
 
+/* The pool is looked up each time: the program may have set another one, and destroyed that. */
+uint64_t hooks_driver_pool_reserved(uint8_t device) {
+    cuda_pool pool = NULL;
+    uint64_t reserved = 0;
+    bool is_used = device < LEDGER_DEVICES && usage_async_devices() & 1u << device;
+    if (!is_used || !is_found() || !get_pool || !get_attribute || get_pool(&pool, device) != CUDA_OK) return 0;
+    return get_attribute(pool, CUDA_POOL_RESERVED, &reserved) == CUDA_OK ? reserved : 0;
+}
+
 /* ---- the wrappers: given out for functions that have been found ---- */
 
 #define PLACE()               hooks_driver_place()
 #define PLACE_AFTER_FAILURE() hooks_driver_place()
 #define CUTS_TENSORS(kind)                                                                                   \
     ((kind) == LEDGER_PHYSICAL && callers_find(__builtin_return_address(0), false).is_torch)
+#define ASKED_BY_TORCH        false /* it asks the runtime */
+#define POOL_RESERVED(device) hooks_driver_pool_reserved(device)
 #define RESOLVED(name, out, version, flags)                                                                  \
     *(out) = hooks_driver_wrapper_named(*(out), name, version, flags, __builtin_return_address(0))
 

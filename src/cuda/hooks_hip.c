@@ -61,6 +61,9 @@ static struct hook_place place(void) {
     (((kind) == LEDGER_PLAIN || (kind) == LEDGER_PHYSICAL) &&                                                \
      callers_find(__builtin_return_address(0), false).is_torch)
 
+#define ASKED_BY_TORCH        false
+#define POOL_RESERVED(device) 0 /* not after a failure: see place */
+
 #define HIP(name, parameters, arguments, effect)                                                             \
     __attribute__((visibility("default"))) cuda_result name parameters;                                      \
     cuda_result name parameters {                                                                            \

@@ -6,6 +6,8 @@
 #define PLACE()               hooks_driver_place()
 #define PLACE_AFTER_FAILURE() hooks_driver_place()
 #define CUTS_TENSORS(kind)    ((kind) == LEDGER_PLAIN && caller.is_torch)
+#define ASKED_BY_TORCH        caller.is_torch
+#define POOL_RESERVED(device) hooks_driver_pool_reserved(device)
 #define RESOLVED(name, out, version, flags)                                                                  \
     *(out) = hooks_driver_wrapper_named(*(out), name, version, flags, __builtin_return_address(0))
 

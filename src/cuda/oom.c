@@ -25,11 +25,12 @@ static uint64_t serial;
 static struct candidate table[TABLE];
 
 /* What the driver last said. One for all threads: PyTorch asks right after the failed call. */
-static struct {
+static struct told {
     uint64_t free, total;
+    uint64_t idle;  /* what the async pool kept back */
     uint64_t after; /* the serial at that time */
     uint8_t device;
-} told = {.free = OOM_UNKNOWN, .total = OOM_UNKNOWN};
+} told;
 
 static void count(const struct ledger_entry *entry, void *context) {
     (void)context;
@@ -71,17 +72,23 @@ static void gather_groups(struct oom_picture *picture) {
     }
 }
 
-static void take_picture(const struct oom_picture *known) {
+static void complete(struct oom_picture *picture) {
+    picture->free = told.free;
+    picture->total = told.total;
+    picture->reserved += told.idle;
+}
+
+static void take_picture(struct oom_picture known) {
+    struct usage now = usage_now_on(known.device);
     spin_lock(&lock);
     struct oom_picture *picture = &pictures[(serial + 1) % PICTURES];
-    *picture = *known;
+    *picture = known;
     picture->time_ns = clock_wall_ns();
+    picture->allocated = now.allocated;
+    picture->reserved = now.live;
     picture->free = picture->total = OOM_UNKNOWN;
     /* c10 reports after it has asked. */
-    if (known->reported && told.after == serial && told.device == known->device) {
-        picture->free = told.free;
-        picture->total = told.total;
-    }
+    if (known.reported && serial && told.after == serial && told.device == known.device) complete(picture);
     gather_groups(picture);
     picture->serial = serial + 1;
     __atomic_store_n(&serial, serial + 1, __ATOMIC_RELEASE);
@@ -89,35 +96,39 @@ static void take_picture(const struct oom_picture *known) {
 }
 
 void oom_failed(uint8_t device, uint64_t requested, uint32_t owner) {
-    struct usage now = usage_now_on(device);
-    take_picture(&(struct oom_picture){.owner = owner,
-                                       .device = device,
-                                       .requested = requested,
-                                       .allocated = now.allocated,
-                                       .reserved = now.live});
+    take_picture((struct oom_picture){.owner = owner, .device = device, .requested = requested});
 }
 
 void oom_reported(uint8_t device, uint64_t requested, uint32_t owner) {
-    struct usage now = usage_now_on(device);
-    take_picture(&(struct oom_picture){.owner = owner,
-                                       .device = device,
-                                       .reported = true,
-                                       .requested = requested,
-                                       .allocated = now.allocated,
-                                       .reserved = now.live});
+    take_picture(
+        (struct oom_picture){.owner = owner, .device = device, .requested = requested, .reported = true});
 }
 
-void oom_meminfo(uint8_t device, uint64_t free, uint64_t total) {
-    spin_lock(&lock);
-    told.free = free;
-    told.total = total;
-    told.after = serial;
-    told.device = device;
+void oom_refused(uint8_t device, uint32_t owner) {
+    take_picture((struct oom_picture){.owner = owner, .device = device, .requested = OOM_UNKNOWN});
+}
+
+/* The latest one, when it waits; `lock` is held. */
+static struct oom_picture *waiting(void) {
     struct oom_picture *last = &pictures[serial % PICTURES];
-    if (last->serial == serial && serial && last->device == device && last->free == OOM_UNKNOWN) {
-        last->free = free;
-        last->total = total;
-    }
+    return serial && last->free == OOM_UNKNOWN ? last : NULL;
+}
+
+bool oom_waits(void) {
+    spin_lock(&lock);
+    bool waits = waiting();
+    spin_unlock(&lock);
+    return waits;
+}
+
+void oom_meminfo(uint8_t device, uint64_t free, uint64_t total, uint64_t pool) {
+    uint64_t used = pool ? usage_now_on(device).async : 0;
+    spin_lock(&lock);
+    struct oom_picture *last = waiting();
+    /* Of one failure the pool is asked about once, and the report comes last. */
+    uint64_t idle = pool > used ? pool - used : told.after == serial && told.device == device ? told.idle : 0;
+    told = (struct told){.free = free, .total = total, .idle = idle, .after = serial, .device = device};
+    if (last && last->device == device) complete(last);
     spin_unlock(&lock);
 }
 
@@ -143,5 +154,5 @@ void oom_forked(void) {
     lock = 0;
     serial = 0;
     memset(pictures, 0, sizeof pictures);
-    told.free = told.total = OOM_UNKNOWN;
+    memset(&told, 0, sizeof told);
 }

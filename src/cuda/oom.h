@@ -4,7 +4,7 @@
  * purpose. The Python exception tells (comfy/failure), or c10's own report. But by then ComfyUI has unloaded its models: so
  * the picture is taken when the call fails, or at c10's report, which comes later and knows more, and the last few are kept.
  *
- * oom_failed and oom_reported are called in hooks: no malloc, no GIL, no CUDA. Their time is O(live allocations). */
+ * All but oom_take and oom_serial are called in hooks: no malloc, no GIL, no CUDA. Taking a picture is O(live allocations). */
 #ifndef COMFYDD_OOM_H
 #define COMFYDD_OOM_H
 
@@ -28,7 +28,8 @@ struct oom_picture {
     uint32_t owner;
     uint8_t device;
     bool reported;                           /* by c10, not only by a failed call */
-    uint64_t requested, allocated, reserved; /* bytes */
+    uint64_t requested;           /* bytes; OOM_UNKNOWN when no call has failed */
+    uint64_t allocated, reserved; /* bytes; reserved with what the async pool keeps when the program has been told: */
     uint64_t free, total; /* as the driver told the program at that time; OOM_UNKNOWN when it has not */
     unsigned groups;
     struct oom_group group[OOM_GROUPS]; /* the largest totals first */
@@ -40,8 +41,16 @@ void oom_failed(uint8_t device, uint64_t requested, uint32_t owner);
 /* c10 reports an out-of-memory of its allocator; PyTorch will raise. */
 void oom_reported(uint8_t device, uint64_t requested, uint32_t owner);
 
-/* The program asked how much memory is free and was told. PyTorch does so between the failed call and the exception. */
-void oom_meminfo(uint8_t device, uint64_t free, uint64_t total);
+/* PyTorch's allocator has asked how much memory is free although no call has failed. It does so before it raises because of a
+ * limit of its own (torch.cuda.set_per_process_memory_fraction), and seldom otherwise. */
+void oom_refused(uint8_t device, uint32_t owner);
+
+/* The program asked how much memory is free and was told. PyTorch does so between the failed call and the exception. `pool`:
+ * what the device's async pool has reserved; asked for when oom_waits, else 0. */
+void oom_meminfo(uint8_t device, uint64_t free, uint64_t total, uint64_t pool);
+
+/* Whether the latest picture lacks what oom_meminfo tells. */
+bool oom_waits(void);
 
 /* The serial of the latest picture, 0 before the first: what is newer than this was taken after now. */
 uint64_t oom_serial(void);

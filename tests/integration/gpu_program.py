@@ -12,6 +12,7 @@ allocator = ctypes.CDLL("libc10_cuda.so")
 allocator.c10_cuda_allocate.restype = ctypes.c_void_p
 allocator.c10_cuda_allocate.argtypes = [ctypes.c_int, ctypes.c_size_t]
 allocator.c10_cuda_free.argtypes = [ctypes.c_void_p]
+allocator.c10_cuda_set_limit.argtypes = [ctypes.c_size_t]
 allocator.c10_cuda_allocated.restype = allocator.c10_cuda_reserved.restype = ctypes.c_size_t
 
 

@@ -148,6 +148,44 @@ workflow("second", n1=("Keep", {"value": 0, "size": 200 << 20, "device": 0}),
     assert "oom.requested_bytes" not in traces["second"].root["metrics"]
 
 
+@pytest.mark.parametrize("version", ENDS)
+def test_what_the_pool_keeps_back_is_reserved_at_an_out_of_memory(gpu, version):
+    program = """
+workflow("job", n1=("Use", {"value": 0, "sizes": str(300 << 20)}), n2=("Keep", {"value": ("1", 0), "size": 2 << 30, "device": 0}),
+         n3=("Show", {"value": ("2", 0)}))
+"""
+    said, traces, _ = gpu(version, "a3", "async", memory="1G").run(program)
+    metrics = node(traces["job"], "2")["metrics"]
+    assert said["job"]["reserved"][0] == 300 * MIB
+    assert (metrics["oom.requested_bytes"], metrics["oom.allocated_bytes"]) == (2 << 30, 0)
+    assert (metrics["oom.reserved_bytes"], metrics["oom.free_bytes"]) == (300 * MIB, 724 * MIB)
+
+
+@pytest.mark.parametrize("version", ENDS)
+def test_a_limit_of_pytorchs_own(gpu, version):
+    """torch.cuda.set_per_process_memory_fraction under cudaMallocAsync: no call fails, nothing is reported. What was asked for is
+    not known, and no picture of an earlier failure is taken for this one."""
+    program = """
+workflow("recovers", n1=("Number", {"value": 1}), n2=("Recover", {"value": ("1", 0), "size": 2 << 30}),
+         n3=("Show", {"value": ("2", 0)}))
+allocator.c10_cuda_set_limit(550 << 20)
+workflow("job", n1=("Keep", {"value": 0, "size": 200 << 20, "device": 0}),
+         n2=("Exhaust", {"value": ("1", 0), "size": 100 << 20}), n3=("Show", {"value": ("2", 0)}))
+"""
+    _, traces, _ = gpu(version, "a3", "async", memory="1G").run(program)
+    span, root = node(traces["job"], "2"), traces["job"].root
+    for failed in (span, root):
+        assert failed["meta"]["error.type"] == "OutOfMemoryError"
+        metrics = failed["metrics"]
+        assert "oom.requested_bytes" not in metrics
+        assert metrics["oom.allocated_bytes"] == 500 * MIB
+        assert metrics["oom.free_bytes"] == (1 << 30) - metrics["oom.reserved_bytes"]
+        owners = [(group["class_type"], group["size"], group["count"])
+                  for group in json.loads(failed["meta"]["oom.top_allocations"])]  # fmt: skip
+        assert owners == [("Exhaust", 100 * MIB, 3), ("Keep", 200 * MIB, 1)]
+    assert figures(span)["failed_allocs"] == 0
+
+
 @every_backend
 def test_a_failure_that_the_node_handles_is_no_out_of_memory(gpu, backend):
     program = """

@@ -183,7 +183,7 @@ static void *work(void *argument) {
         else if (choice % 64 == 15)
             take_snapshot();
         else
-            oom_meminfo(device_here, choice, UINT64_C(1) << 33);
+            oom_meminfo(device_here, choice, UINT64_C(1) << 33, choice);
     }
     pthread_mutex_lock(&interpreter);
     owners_enter(OWNER_NOBODY);

@@ -36,8 +36,8 @@ static void test_the_picture_is_that_of_the_moment(void **state) {
     uint64_t before = oom_serial();
     assert_false(oom_take(before, sampler, &picture));
     oom_failed(0, 123456, sampler);
-    oom_meminfo(0, 77, 8000);
-    oom_meminfo(0, 6000, 8000); /* after the clean-up */
+    oom_meminfo(0, 77, 8000, 0);
+    oom_meminfo(0, 6000, 8000, 0); /* after the clean-up */
     assert_true(ledger_remove(LEDGER_POINTER, 0x1000, &removed));
     assert_true(oom_take(before, sampler, &picture));
     assert_int_equal(picture.requested, 123456);
@@ -61,9 +61,9 @@ static void test_the_picture_is_that_of_the_moment(void **state) {
 static void test_a_report_knows_what_the_driver_said_just_before(void **state) {
     (void)state;
     struct oom_picture picture;
-    oom_meminfo(0, 5555, 8000); /* long ago */
+    oom_meminfo(0, 5555, 8000, 0); /* long ago */
     oom_failed(0, 100, 1);
-    oom_meminfo(0, 42, 8000);
+    oom_meminfo(0, 42, 8000, 0);
     oom_reported(0, 99, 1);
     assert_true(oom_take(0, 1, &picture));
     assert_true(picture.reported);
@@ -72,6 +72,50 @@ static void test_a_report_knows_what_the_driver_said_just_before(void **state) {
     oom_failed(1, 100, 1);
     assert_true(oom_take(0, 1, &picture));
     assert_int_equal(picture.free, OOM_UNKNOWN);
+}
+
+/* cudaMallocAsync: what the pool keeps is reserved too, once, however often the program asks (each layer does). */
+static void test_what_the_pool_keeps_is_reserved(void **state) {
+    (void)state;
+    struct oom_picture picture;
+    assert_false(oom_waits());
+    ledger_add(0x1000, 300, (struct ledger_what){.kind = LEDGER_ASYNC});
+    add(0x2000, 50);
+    oom_failed(0, 100, 1);
+    assert_true(oom_waits());
+    oom_meminfo(0, 42, 8000, 1000);
+    assert_false(oom_waits());
+    oom_meminfo(0, 42, 8000, 0);
+    assert_true(oom_take(0, 1, &picture));
+    assert_int_equal(picture.allocated, 350);
+    assert_int_equal(picture.reserved, 1050);
+    oom_reported(0, 100, 1);
+    assert_true(oom_take(0, 1, &picture));
+    assert_int_equal(picture.reserved, 1050);
+    oom_failed(0, 100, 1);
+    oom_meminfo(0, 42, 8000, 200); /* the pool that is asked is not the one that has been allocated from */
+    assert_true(oom_take(0, 1, &picture));
+    assert_int_equal(picture.reserved, 350);
+    oom_failed(1, 100, 1);
+    oom_meminfo(0, 42, 8000, 1000);
+    assert_true(oom_waits()); /* it was another device */
+}
+
+static void test_a_refusal_is_a_picture_without_a_size(void **state) {
+    (void)state;
+    struct oom_picture picture;
+    add(0x1000, 5000);
+    oom_refused(0, 1);
+    oom_meminfo(0, 42, 8000, 0);
+    assert_true(oom_take(0, 1, &picture));
+    assert_int_equal(picture.requested, OOM_UNKNOWN);
+    assert_int_equal(picture.allocated, 5000);
+    assert_int_equal(picture.free, 42);
+    assert_int_equal(picture.groups, 1);
+    oom_reported(0, 77, 1); /* the native allocator knows more */
+    assert_true(oom_take(0, 1, &picture));
+    assert_int_equal(picture.requested, 77);
+    assert_int_equal(picture.free, 42);
 }
 
 static void test_the_owners_picture_is_preferred(void **state) {
@@ -115,6 +159,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_the_picture_is_that_of_the_moment, begin),
         cmocka_unit_test_setup(test_a_report_knows_what_the_driver_said_just_before, begin),
+        cmocka_unit_test_setup(test_what_the_pool_keeps_is_reserved, begin),
+        cmocka_unit_test_setup(test_a_refusal_is_a_picture_without_a_size, begin),
         cmocka_unit_test_setup(test_the_owners_picture_is_preferred, begin),
         cmocka_unit_test_setup(test_many_groups, begin),
         cmocka_unit_test_setup(test_host_memory_is_not_the_devices, begin),

@@ -31,6 +31,10 @@ void c10_cuda_free(void *pointer);
 /* Gives back to the driver what no tensor uses. */
 void c10_cuda_empty_cache(void);
 
+/* torch.cuda.set_per_process_memory_fraction() for the async allocator, in bytes: what is above is refused, after the runtime
+ * has been asked how much is free. */
+void c10_cuda_set_limit(size_t bytes);
+
 /* torch.cuda.memory_allocated() and memory_reserved(). */
 size_t c10_cuda_allocated(int device), c10_cuda_reserved(int device);
 

@@ -31,7 +31,7 @@ static enum { NATIVE, ASYNC, EXPANDABLE } backend;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct segment *segments;
-static size_t allocated[DEVICES], reserved[DEVICES];
+static size_t allocated[DEVICES], reserved[DEVICES], limit = SIZE_MAX;
 static struct {
     __typeof__(cuMemCreate) *create;
     __typeof__(cuMemRelease) *release;
@@ -210,9 +210,10 @@ static void free_block(void *pointer) {
 
 /* ---- the interface ---- */
 
-static void *allocate_async(size_t size) {
+static void *allocate_async(int device, size_t size) {
     void *pointer = NULL;
-    if (cudaMallocAsync(&pointer, size, NULL) == cudaSuccess) return pointer;
+    bool allowed = c10_cuda_allocated(device) + size <= limit;
+    if (allowed && cudaMallocAsync(&pointer, size, NULL) == cudaSuccess) return pointer;
     size_t free_bytes, total;
     cudaGetLastError();
     cudaMemGetInfo(&free_bytes, &total);
@@ -226,7 +227,7 @@ void *c10_cuda_allocate(int device, size_t size) {
     cudaGetDevice(&before);
     cudaSetDevice(device);
     pthread_mutex_lock(&lock);
-    pointer = backend == ASYNC ? allocate_async(size) : allocate_block(device, size);
+    pointer = backend == ASYNC ? allocate_async(device, size) : allocate_block(device, size);
     pthread_mutex_unlock(&lock);
     cudaSetDevice(before);
     return pointer;
@@ -251,6 +252,10 @@ void c10_cuda_empty_cache(void) {
         drop_unused();
     }
     pthread_mutex_unlock(&lock);
+}
+
+void c10_cuda_set_limit(size_t bytes) {
+    limit = bytes;
 }
 
 static size_t of_pool(int device, enum cudaMemPoolAttr attribute) {
