@@ -127,7 +127,8 @@ uint64_t hooks_driver_pool_reserved(uint8_t device) {
     cuda_pool pool = NULL;
     uint64_t reserved = 0;
     bool is_used = device < LEDGER_DEVICES && usage_async_devices() & 1u << device;
-    if (!is_used || !is_found() || !get_pool || !get_attribute || get_pool(&pool, device) != CUDA_OK) return 0;
+    if (!is_used || !is_found() || !get_pool || !get_attribute || get_pool(&pool, device) != CUDA_OK)
+        return 0;
     return get_attribute(pool, CUDA_POOL_RESERVED, &reserved) == CUDA_OK ? reserved : 0;
 }
 

@@ -27,9 +27,10 @@ struct oom_picture {
     uint64_t serial;  /* grows from picture to picture of the process */
     uint32_t owner;
     uint8_t device;
-    bool reported;                           /* by c10, not only by a failed call */
-    uint64_t requested;           /* bytes; OOM_UNKNOWN when no call has failed */
-    uint64_t allocated, reserved; /* bytes; reserved with what the async pool keeps when the program has been told: */
+    bool reported;      /* by c10, not only by a failed call */
+    uint64_t requested; /* bytes; OOM_UNKNOWN when no call has failed */
+    uint64_t allocated,
+        reserved;         /* bytes; reserved with what the async pool keeps when the program has been told: */
     uint64_t free, total; /* as the driver told the program at that time; OOM_UNKNOWN when it has not */
     unsigned groups;
     struct oom_group group[OOM_GROUPS]; /* the largest totals first */
