@@ -61,7 +61,8 @@ static void *make_entries(const struct config *config, size_t *size) {
 struct flight *identity_create_flight(const struct config *config) {
     struct process_identity supervisor = {0};
     if (config->supervisor && !process_parse(config->supervisor, &supervisor))
-        log_line("COMFYDD_SUPERVISOR=%s is no PID.START and does not count", config->supervisor);
+        log_line("COMFYDD_SUPERVISOR=%s is not PID.START, as comfydd run sets it, and is ignored",
+                 config->supervisor);
     size_t size;
     void *entries = make_entries(config, &size);
     struct flight *flight =

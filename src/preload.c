@@ -26,6 +26,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define FLUSH_MS 2000
@@ -118,7 +119,7 @@ static void start_tracing(void) {
     exporter_on_beat(memory_beat);
     int error = exporter_start(flight, config());
     if (error) {
-        log_line("the sending thread cannot be started (error %d); workflows are not traced", -error);
+        log_line("the sending thread cannot be started (%s); workflows are not traced", strerror(-error));
         flight_files_remove();
         flight_destroy(flight);
         flight = NULL;

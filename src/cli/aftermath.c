@@ -152,8 +152,7 @@ static bool send_next(void *context, int file, const char *path) {
         return error == -EBUSY; /* an agent that is away for one is away for all */
     }
     if (error)
-        log_line("%s cannot be sent (%s) and is removed: it holds no spans that can be read", path,
-                 strerror(-error));
+        log_line("%s is removed: it holds no spans that can be read", path);
     else if (result.sent)
         log_line("sent %llu spans that it had recorded", (unsigned long long)result.sent);
     unlink(path);

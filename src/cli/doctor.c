@@ -60,13 +60,14 @@ static void check_settings(void) {
     log_divert(NULL);
     for (char **variable = environ; *variable; variable++) {
         if (strncmp(*variable, "COMFYDD_", 8) != 0 || is_known(*variable)) continue;
-        doctor_report(false, "settings", "%.*s is none of comfydd's: look for a slip of the pen",
+        doctor_report(false, "settings",
+                      "%.*s is not a variable of comfydd's, and does nothing: is it misspelled?",
                       (int)strcspn(*variable, "="), *variable);
         settings_problems++;
     }
     if (!config()->enabled || !config()->trace_enabled)
         setting_refused(
-            "tracing is switched off, by COMFYDD_ENABLED, DD_TRACE_ENABLED or OTEL_TRACES_EXPORTER");
+            "tracing is switched off: see COMFYDD_ENABLED, DD_TRACE_ENABLED and OTEL_TRACES_EXPORTER");
     if (!settings_problems)
         doctor_report(true, "settings", "service %s, env %s; all that is set is understood",
                       config()->service, config()->env);
@@ -143,13 +144,6 @@ static void check_cuda(void) {
 
 /* ---- flight memory ---- */
 
-static const char *why_no_flight(int error) {
-    return error == -ENOSPC
-               ? "there is too little room, or four files of dead processes wait, or ulimit -f is "
-                 "too low: a kill loses what was not sent"
-               : strerror(-error);
-}
-
 static void check_flight_folder(void) {
     const char *folder = config()->flight_folder;
     struct statvfs room = {.f_frsize = 0};
@@ -157,9 +151,17 @@ static void check_flight_folder(void) {
     flight_files_remove();
     statvfs(folder, &room);
     unsigned long long free_MiB = (unsigned long long)room.f_bavail * room.f_frsize / MiB;
-    if (error < 0)
-        doctor_report(false, "flight folder", "%s (%llu MiB free): %s (COMFYDD_FLIGHT_FOLDER)", folder,
-                      free_MiB, why_no_flight(error));
+    if (error == -ENOSPC)
+        doctor_report(
+            false, "flight folder",
+            "%s, %llu MiB free: no file can be kept there, and a kill loses what was not sent: it needs %u "
+            "MiB free, fewer than four files of dead processes, and a ulimit -f that allows it",
+            folder, free_MiB, 4 * FLIGHT_ROOM / MiB);
+    else if (error < 0)
+        doctor_report(
+            false, "flight folder",
+            "%s: %s: a kill loses what was not sent; set COMFYDD_FLIGHT_FOLDER to a folder in memory", folder,
+            strerror(-error));
     else
         doctor_report(true, "flight folder", "%s, %llu MiB free", folder, free_MiB);
 }

@@ -120,11 +120,10 @@ struct jobs *jobs_start(void) {
     int error = *wanted.folder ? make_folder(wanted.folder) : -ENOENT;
     struct spool *spool = error ? NULL : take_spool(&wanted, &error);
     if (!spool) {
-        const char *folder = *wanted.folder ? wanted.folder : "HOME is not set";
-        if (wanted.url)
-            die(DIE_OURS, "jobs cannot be recorded: %s: %s (COMFYDD_STATE)", folder, reason_of(error));
-        log_line("jobs are not recorded: %s: %s (set COMFYDD_STATE, or COMFYDD_JOBS_DB=none)", folder,
-                 reason_of(error));
+        const char *where = *wanted.folder ? wanted.folder : "there is no folder for them";
+        const char *why = *wanted.folder ? reason_of(error) : "HOME is not set";
+        if (wanted.url) die(DIE_OURS, "jobs cannot be recorded: %s: %s (set COMFYDD_STATE)", where, why);
+        log_line("jobs are not recorded: %s: %s (set COMFYDD_STATE, or COMFYDD_JOBS_DB=none)", where, why);
         return NULL;
     }
     struct jobs *jobs = jobs_open(url_of(&wanted), config()->run.jobs_sql, spool, &problem);
@@ -169,9 +168,13 @@ bool jobs_start_check(struct jobs_start_state *state) {
         return true;
     }
     snprintf(folder, sizeof folder, "%s", wanted.folder);
-    if (!can_be_made(folder)) {
-        snprintf(state->text, sizeof state->text, "%.400s cannot be written: set COMFYDD_STATE",
-                 *wanted.folder ? wanted.folder : "HOME is not set, and the folder of state");
+    if (!*wanted.folder || !can_be_made(folder)) {
+        if (*wanted.folder)
+            snprintf(state->text, sizeof state->text, "%.400s cannot be written: set COMFYDD_STATE",
+                     wanted.folder);
+        else
+            snprintf(state->text, sizeof state->text,
+                     "HOME is not set: set COMFYDD_STATE to a folder for it");
         return false;
     }
     state->waiting = count_waiting(&wanted);

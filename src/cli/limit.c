@@ -16,7 +16,7 @@ static const double GiB = 1u << 30;
 static const char *why_no_group(int error) {
     switch (-error) {
     case ENOTSUP:
-        return "there is no memory controller for us";
+        return "the memory controller is not there";
     case EBUSY:
         return "other processes are in our group (for a systemd unit: Delegate=memory)";
     case EROFS:
@@ -41,9 +41,9 @@ void limit_start(struct limit *limit, uint64_t bytes) {
     limit->has_group = limit->kind == VERDICT_GROUP_LIMIT || cgroup_group_own(&limit->group, "");
     if (limit->kind == VERDICT_DATA_LIMIT)
         log_line(
-            "the memory limit of %.2f GiB cannot be that of a control group (%s): RLIMIT_DATA is set. It "
+            "no control group can be made for the memory limit (%s), so RLIMIT_DATA is set to %.2f GiB: it "
             "counts the private memory of each process by itself, and at the limit allocations fail",
-            (double)bytes / GiB, why_no_group(limit->error));
+            why_no_group(limit->error), (double)bytes / GiB);
 }
 
 void limit_describe(const struct limit *limit, char *text, size_t size) {

@@ -40,13 +40,15 @@ static bool speaks(void) {
 static void preload_library(void) {
     char library[PATH_MAX];
     if (!ld_preload_find(config()->run.library, library, sizeof library)) {
-        log_line("%s is not there; running untraced (build it, or set COMFYDD_LIB)",
+        log_line("%s is not there: the command runs untraced (build the library, or set COMFYDD_LIB)",
                  config()->run.library ? config()->run.library : "libcomfydd.so");
         return;
     }
     if (!ld_preload_can_name(library)) {
-        log_line("a path with a blank, a colon or a dollar sign cannot be preloaded: %s; running untraced",
-                 library);
+        log_line(
+            "%s has a blank, a colon or a dollar sign in its path, and cannot be preloaded: the command runs "
+            "untraced",
+            library);
         return;
     }
     const char *existing = getenv("LD_PRELOAD");
@@ -98,7 +100,7 @@ static bool kill_group(void *unused) {
 
 static void kill_rest(void) {
     if (!supervise_kill_rest(KILL_REST_S, kill_group, NULL))
-        log_line("some of the command's processes cannot be killed");
+        log_line("some of the command's processes cannot be killed; they go on beside what is started next");
 }
 
 /* ---- after its end ---- */
@@ -179,7 +181,8 @@ static bool is_run_again(struct restart *restart, const struct verdict *verdict,
     case RESTART_NOT:
         return false;
     case RESTART_GIVE_UP:
-        log_line("not started again: %lld restarts in a row are the most", (long long)restart->most);
+        log_line("not started again: %lld restarts in a row are the most (--max-restarts)",
+                 (long long)restart->most);
         return false;
     case RESTART_AGAIN:
         break;
@@ -231,8 +234,9 @@ int run_main(int argc, char **argv) {
     if (config()->run.dry_run) return show(command);
     name_supervisor();
     supervise_start();
+    struct jobs *jobs =
+        jobs_start(); /* starts a thread: signals are blocked by now. May end us: before the limit */
     limit_start(&limit, (uint64_t)config()->run.memory_limit);
-    struct jobs *jobs = jobs_start(); /* starts a thread: signals are blocked by now */
     aftermath_start(jobs, supervise_interrupt());
     char text[1200];
     limit_describe(&limit, text, sizeof text);

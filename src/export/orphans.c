@@ -39,9 +39,7 @@ static bool send_next(void *context, int file, const char *path) {
     if (error == -ENOTSUP) return true; /* its own version may come back */
     sending->error = recover_is_temporary(error) ? error : 0;
     if (sending->error) return false;
-    if (error)
-        log_once("%s cannot be sent (error %d) and is removed: it holds no spans that can be read", path,
-                 -error);
+    if (error) log_once("%s is removed: it holds no spans that can be read", path);
     unlink(path);
     return true;
 }

@@ -85,7 +85,7 @@ static void look_for_progress(struct watchdog *watchdog, struct flight *flight, 
     if (!is_same && watchdog->has_stalled) {
         flight_note_stall(flight, 0, 0);
         watchdog->has_stalled = false;
-        log_line("watchdog: it goes on");
+        log_line("watchdog: the workflow goes on");
     }
     if (watchdog->quiet_ns < watchdog->limit_ns || watchdog->has_stalled) return;
     uint64_t wall = clock_wall_ns();

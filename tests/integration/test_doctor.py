@@ -74,7 +74,7 @@ def test_settings_that_are_not_understood(doctor):
     assert len(texts) == 3
     assert "COMFYDD_GRACE=soon is not a number from 0 to 86400; using 10" in texts
     assert any("DD_TRACE_SAMPLING_RULES" in text for text in texts)
-    assert any(text.startswith("COMFYDD_MEMORY_LIMITS is none of comfydd's") for text in texts)
+    assert any(text.startswith("COMFYDD_MEMORY_LIMITS is not a variable of comfydd's") for text in texts)
 
 
 def test_tracing_that_is_switched_off(doctor):

@@ -363,7 +363,7 @@ def test_a_database_that_never_answers_does_not_keep_us_from_ending(server, tmp_
     supervisor.write("j1")
     began = time.monotonic()
     supervisor.close()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 8  # an answer is waited for ten seconds
     proxy.close()
     Driver(server.url, tmp_path, LOG).close()
     assert log_of(server) == [("j1", "succeeded")]

@@ -174,7 +174,7 @@ def test_options_as_variables_and_the_command_line_wins():
     variables = {"COMFYDD_RESTART": "failure", "COMFYDD_MAX_RESTARTS": "0", "COMFYDD_QUIET": "1"}
     done = shell("exit 3", **variables)
     assert done.returncode == 3
-    assert done.stderr.splitlines()[-1] == "comfydd: not started again: 0 restarts in a row are the most"
+    assert done.stderr.splitlines()[-1] == "comfydd: not started again: 0 restarts in a row are the most (--max-restarts)"
     assert "not started again" not in shell("exit 3", "--restart=never", **variables).stderr
     done = shell("exit 3", COMFYDD_RESTART="sometimes")
     assert "COMFYDD_RESTART=sometimes is not one of: oom failure never; using oom" in done.stderr
@@ -365,7 +365,7 @@ def test_restarts_are_counted_and_end():
     assert told[2::2] == [
         "starting it again in 1 s (restart 1 of at most 2)",
         "starting it again in 2 s (restart 2 of at most 2)",
-        "not started again: 2 restarts in a row are the most",
+        "not started again: 2 restarts in a row are the most (--max-restarts)",
     ]
 
 

@@ -24,18 +24,32 @@ def test_a_real_memory_kill_at_our_limit():
     assert "was killed for memory: it reached its limit of 0.06 GiB" in done.stderr
 
 
-def test_the_limit_holds_for_all_descendants_together():
+def test_a_start_that_fails_leaves_no_group(tmp_path):
+    with v1_group("failed") as (group, enter):
+        done = run("--jobs-db=mysql://x", f"--state={tmp_path}", "true", before=enter)
+        assert groups_below(group) == []
+    assert done.returncode == 125 and "the database must be sqlite:PATH or postgresql://" in done.stderr
+
+
+# One of four that begin to take memory when all are there, and have it for a while.
+ONE_OF_FOUR = """
+import os, pathlib, sys, time
+folder = pathlib.Path(sys.argv[1])
+(folder / str(os.getpid())).touch()
+while len(list(folder.iterdir())) < 4:
+    time.sleep(0.01)
+x = [b"x" * (1 << 20) for _ in range(40)]
+time.sleep(2)
+print(len(x), flush=True)
+"""
+
+
+def test_the_limit_holds_for_all_descendants_together(tmp_path):
     """Four of 40 MiB each, none of which is too large."""
-    script = f"for i in 1 2 3 4; do {sys.executable} -c '{HOG}' 40 & done; wait"
+    script = 'for i in 1 2 3 4; do "$@" & done; wait'
     with v1_group("together") as (group, enter):
-        done = run(
-            "--memory-limit=100M",
-            "--",
-            "sh",
-            "-c",
-            script.replace("print", "__import__('time').sleep(2);print"),
-            before=enter,
-        )
+        words = ["sh", "-c", script, "sh", sys.executable, "-c", ONE_OF_FOUR, tmp_path]
+        done = run("--memory-limit=100M", "--", *words, before=enter)
         assert groups_below(group) == []
     assert len(done.stdout.splitlines()) < 4
 

@@ -92,7 +92,7 @@ static void a_node_that_takes_too_long_is_noticed_once(void **state) {
     assert_string_equal(capture_stop(),
                         "comfydd: watchdog: no node has begun or ended for 10 s; workflow prompt is running, "
                         "in node 12, KSampler\n"
-                        "comfydd: watchdog: it goes on\n");
+                        "comfydd: watchdog: the workflow goes on\n");
     capture_start();
 }
 
