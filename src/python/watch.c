@@ -1,5 +1,6 @@
 #include "python/watch_internal.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,9 +34,9 @@ static struct watch_target *target_create(PyObject *watched, PyObject *code,
         for (int i = 0; i < WATCH_ARGUMENTS; i++)
             target->positions[i] = -1;
         for (int i = 0; i < WATCH_ARGUMENTS && handler->arguments[i]; i++) {
-            target->positions[i] = position_of(names, target->parameters, handler->arguments[i]);
-            if (target->positions[i] >= 0)
-                target->names[i] = PyUnicode_InternFromString(handler->arguments[i]);
+            target->names[i] = PyUnicode_InternFromString(handler->arguments[i]);
+            if (target->names[i])
+                target->positions[i] = position_of(names, target->parameters, handler->arguments[i]);
         }
         PyErr_Clear();
     }
@@ -88,8 +89,8 @@ bool watch_function(PyObject *function, const struct watch_handler *handler, voi
     return target && keep_if(arm(target, needs), target);
 }
 
-/* The code object of that name among the constants of `code`; new reference, or NULL. */
-static PyObject *nested_code(PyObject *code, const char *wanted) {
+/* The code object of that name among the constants of `code`, or of code objects there; new reference, or NULL. */
+static PyObject *nested_code(PyObject *code, const char *wanted, int depth) {
     PyObject *constants = python_attribute(code, "co_consts");
     Py_ssize_t count = constants ? PySequence_Size(constants) : 0;
     PyObject *found = NULL;
@@ -98,7 +99,10 @@ static PyObject *nested_code(PyObject *code, const char *wanted) {
         PyObject *name = constant ? python_attribute(constant, "co_name") : NULL;
         char text[128];
         python_text(name, text, sizeof text);
-        if (strcmp(text, wanted) == 0) found = python_newref(constant);
+        if (strcmp(text, wanted) == 0)
+            found = python_newref(constant);
+        else if (name && depth > 0)
+            found = nested_code(constant, wanted, depth - 1);
         python_decref(name);
         python_decref(constant);
     }
@@ -109,8 +113,9 @@ static PyObject *nested_code(PyObject *code, const char *wanted) {
 
 bool watch_nested_coroutine(PyObject *function, const char *name, const struct watch_handler *handler,
                             void *context) {
+    enum { NESTED_DEEPEST = 4 };
     PyObject *outer = python_attribute(function, "__code__");
-    PyObject *code = outer ? nested_code(outer, name) : NULL;
+    PyObject *code = outer ? nested_code(outer, name, NESTED_DEEPEST) : NULL;
     python_decref(outer);
     bool done = code && is_watched(code);
     struct watch_target *target = code && !done ? target_create(code, code, handler, context) : NULL;
@@ -118,6 +123,51 @@ bool watch_nested_coroutine(PyObject *function, const char *name, const struct w
     if (target) done = keep_if(target->coroutine && watch_monitoring_arm(target), target);
     return done;
 }
+
+/* ---- calling handlers ---- */
+
+static int handlers; /* being called now */
+static bool stopped;
+
+static bool begin(void) {
+    __atomic_add_fetch(&handlers, 1,
+                       __ATOMIC_SEQ_CST); /* before the look: watch_stop does the two the other way round */
+    return !__atomic_load_n(&stopped, __ATOMIC_SEQ_CST);
+}
+
+static void end(void) {
+    __atomic_sub_fetch(&handlers, 1, __ATOMIC_RELEASE);
+}
+
+void watch_entered(const struct watch_call *call, void *key) {
+    if (begin()) call->target->handler->enter(call, key, call->target->context);
+    end();
+}
+
+void watch_left(const struct watch_call *call, void *key, PyObject *value, bool raised) {
+    if (begin()) call->target->handler->leave(call, key, call->target->context, value, raised);
+    end();
+}
+
+void watch_suspended(const struct watch_call *call, void *key, bool suspended) {
+    if (begin()) call->target->handler->suspend(call, key, call->target->context, suspended);
+    end();
+}
+
+bool watch_stop(int patience_ms) {
+    __atomic_store_n(&stopped, true, __ATOMIC_SEQ_CST);
+    for (int waited_ms = 0; __atomic_load_n(&handlers, __ATOMIC_SEQ_CST) > 0; waited_ms++) {
+        if (waited_ms == patience_ms) return false;
+        poll(NULL, 0, 1);
+    }
+    return true;
+}
+
+void watch_forked(void) {
+    __atomic_store_n(&handlers, 0, __ATOMIC_RELAXED);
+}
+
+/* ---- what handlers ask ---- */
 
 PyObject *watch_argument(const struct watch_call *call, int index) {
     const struct watch_target *target = call->target;

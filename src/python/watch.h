@@ -48,10 +48,17 @@ enum watch_needs {
 bool watch_function(PyObject *function, const struct watch_handler *handler, void *context,
                     enum watch_needs needs);
 
-/* Watches the coroutine function `name` that is defined inside `function`'s body, however often it is made, where there is
+/* Watches the coroutine function `name` that is defined inside `function`'s body, or inside of functions there, however often it is made, where there is
  * monitoring; its exceptions are not seen. False, without an error set, where there is none, or no such function. */
 bool watch_nested_coroutine(PyObject *function, const char *name, const struct watch_handler *handler,
                             void *context);
+
+/* No handler is called from now on: for the end of the process, when other threads may still run Python code. Waits for those
+ * that are being called, at most so long; false when one still is. Any thread, without the GIL; never waits for that. */
+bool watch_stop(int patience_ms);
+
+/* In a forked child, from an atfork handler: what other threads' handlers were doing does not count. */
+void watch_forked(void);
 
 /* The value of handler->arguments[index] as passed to this call: new reference; NULL when there is no such parameter. */
 PyObject *watch_argument(const struct watch_call *call, int index);

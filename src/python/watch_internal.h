@@ -14,7 +14,7 @@ struct watch_target {
     PyObject *code;     /* owned: the code object whose activations are seen */
     int parameters;
     bool coroutine;
-    PyObject *names[WATCH_ARGUMENTS]; /* owned, interned; NULL where the function has no such parameter */
+    PyObject *names[WATCH_ARGUMENTS]; /* owned, interned */
     int positions[WATCH_ARGUMENTS];   /* among the parameters; -1 where there is none */
 };
 
@@ -23,6 +23,11 @@ struct watch_call {
     PyFrameObject *frame; /* monitoring: borrowed; swap: NULL */
     PyObject *arguments;  /* swap: the tuple, borrowed; monitoring: NULL */
 };
+
+/* Call the target's handler, unless watching has stopped. */
+void watch_entered(const struct watch_call *call, void *key);
+void watch_left(const struct watch_call *call, void *key, PyObject *value, bool raised);
+void watch_suspended(const struct watch_call *call, void *key, bool suspended);
 
 /* Arms one mechanism; true when it works. Errors are cleared. */
 bool watch_monitoring_arm(struct watch_target *target);

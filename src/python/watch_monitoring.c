@@ -27,22 +27,20 @@ static const struct watch_target *target_of(const PyObject *code) {
 static PyObject *on_start(PyObject *self, PyObject *const *arguments, Py_ssize_t count) {
     (void)self, (void)count;
     struct watch_call call = {.target = target_of(arguments[0]), .frame = PyEval_GetFrame()};
-    if (call.target && call.frame) call.target->handler->enter(&call, call.frame, call.target->context);
+    if (call.target && call.frame) watch_entered(&call, call.frame);
     return python_none();
 }
 
 static PyObject *on_return(PyObject *self, PyObject *const *arguments, Py_ssize_t count) {
     (void)self;
     struct watch_call call = {.target = target_of(arguments[0]), .frame = PyEval_GetFrame()};
-    if (call.target && call.frame && count > 2)
-        call.target->handler->leave(&call, call.frame, call.target->context, arguments[2], false);
+    if (call.target && call.frame && count > 2) watch_left(&call, call.frame, arguments[2], false);
     return python_none();
 }
 
 static PyObject *suspend(PyObject *code, bool suspended) {
     struct watch_call call = {.target = target_of(code), .frame = PyEval_GetFrame()};
-    if (call.target && call.frame)
-        call.target->handler->suspend(&call, call.frame, call.target->context, suspended);
+    if (call.target && call.frame) watch_suspended(&call, call.frame, suspended);
     return python_none();
 }
 

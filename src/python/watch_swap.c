@@ -39,7 +39,7 @@ static void awaitable_left(Awaitable *self, PyObject *value, bool raised) {
     if (!self->open) return;
     self->open = false;
     struct watch_call call = {.target = self->target, .arguments = self->arguments};
-    self->target->handler->leave(&call, self, self->target->context, value, raised);
+    watch_left(&call, self, value, raised);
 }
 
 /* The inner coroutine raised: StopIteration is its return. The error stays set. */
@@ -58,8 +58,7 @@ static void awaitable_suspend(Awaitable *self, bool suspended) {
     if (!self->open || self->suspended == suspended) return;
     self->suspended = suspended;
     struct watch_call call = {.target = self->target, .arguments = self->arguments};
-    if (self->target->handler->suspend)
-        self->target->handler->suspend(&call, self, self->target->context, suspended);
+    if (self->target->handler->suspend) watch_suspended(&call, self, suspended);
 }
 
 static PyObject *awaitable_step(Awaitable *self, PyObject *yielded) {
@@ -168,17 +167,18 @@ static bool make_awaitable_type(void) {
 
 static PyObject *call_coroutine(const struct watch_target *target, PyObject *arguments) {
     PyObject *inner = PyObject_CallObject(target->function, arguments);
-    Awaitable *self = inner ? (Awaitable *)PyType_GenericAlloc(awaitable_type, 0) : NULL;
-    if (!self) {
-        python_decref(inner);
-        return NULL;
+    if (!inner) return NULL;
+    Awaitable *self = (Awaitable *)PyType_GenericAlloc(awaitable_type, 0);
+    if (!self) { /* no memory: the stub awaits the original itself, unwatched */
+        PyErr_Clear();
+        return inner;
     }
     self->inner = inner;
     self->arguments = python_newref(arguments);
     self->target = target;
     self->open = true;
     struct watch_call call = {.target = target, .arguments = arguments};
-    target->handler->enter(&call, self, target->context);
+    watch_entered(&call, self);
     return (PyObject *)self;
 }
 
@@ -193,17 +193,17 @@ static void lend_recursion(int sign) {
 static PyObject *call_function(const struct watch_target *target, PyObject *arguments) {
     struct watch_call call = {.target = target, .arguments = arguments};
     void *key = &call; /* unique while this C frame exists */
-    target->handler->enter(&call, key, target->context);
+    watch_entered(&call, key);
     lend_recursion(+1);
     PyObject *result = PyObject_CallObject(target->function, arguments);
     lend_recursion(-1);
     if (result) {
-        target->handler->leave(&call, key, target->context, result, false);
+        watch_left(&call, key, result, false);
         return result;
     }
     struct python_error error;
     python_error_save(&error);
-    target->handler->leave(&call, key, target->context, python_error_exception(&error), true);
+    watch_left(&call, key, python_error_exception(&error), true);
     python_error_restore(&error);
     return NULL;
 }

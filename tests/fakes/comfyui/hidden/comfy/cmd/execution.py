@@ -41,10 +41,10 @@ async def _async_map_node_over_list(
     pre_execute_cb=None,
     hidden_inputs=None,
 ):
-    async def async_wrapper(f, prompt_id, unique_id, list_index, args):
-        return await f(**args)
-
     def create_task(f, index, arguments):
+        async def async_wrapper(f, prompt_id, unique_id, list_index, args):
+            return await f(**args)
+
         return asyncio.create_task(async_wrapper(f, prompt_id, unique_id, index, args=arguments))
 
     return await call_node(
