@@ -81,8 +81,10 @@ static char *stack_of_exception(PyObject *exception) {
                           ? PyObject_CallMethod(module, "format_exception", "OOO", type, exception, trace)
                           : NULL;
     struct buf text = {0};
-    if (lines) append_lines(&text, lines);
-    PyErr_Clear();
+    if (lines)
+        append_lines(&text, lines);
+    else
+        python_error_clear();
     python_decref(lines);
     python_decref(trace);
     python_decref(type);
@@ -110,7 +112,7 @@ struct failure failure_read(PyObject *exception, PyObject *details) {
     PyObject *message = python_item(details, "exception_message");
     if (!message && exception) message = PyObject_Str(exception);
     failure.message = copy_trimmed(message);
-    PyErr_Clear();
+    python_error_clear();
     python_decref(message);
     failure.stack = stack_of_details(details, &failure);
     if (!failure.stack && exception) failure.stack = stack_of_exception(exception);
