@@ -28,6 +28,15 @@ struct call *calls_find(const void *key) {
     return NULL;
 }
 
+void calls_enter_bridge(const void *key, const struct workflow *workflow, uint64_t span_id) {
+    PyObject *token = bridge_enter(&workflow->trace, span_id, workflow->origin);
+    struct call *call = token ? calls_find(key) : NULL;
+    if (call)
+        call->bridge = token;
+    else
+        bridge_leave(token);
+}
+
 struct call calls_take(struct call *call) {
     struct call taken = *call;
     size_t at = (size_t)(call - calls);

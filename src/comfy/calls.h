@@ -35,6 +35,9 @@ struct call *calls_push(void *key, struct workflow *workflow, struct node *node,
 /* The call with this key; NULL when there is none. */
 struct call *calls_find(const void *key);
 
+/* Shows `span_id` to ddtrace as its parent until the call is taken out. Runs Python code. */
+void calls_enter_bridge(const void *key, const struct workflow *workflow, uint64_t span_id);
+
 /* Takes a call out, whose references are the caller's then: calls_finish drops them, and leaves the bridge, which runs Python
  * code. calls_pop does both. */
 struct call calls_take(struct call *call);

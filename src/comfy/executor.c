@@ -31,6 +31,7 @@ void executor_init(void (*settings)(void), void (*start)(void)) {
 }
 
 void executor_forked(void) {
+    watch_forked();
     forked = true;
 }
 
@@ -47,16 +48,23 @@ static void forget_the_parent(void) {
     }
 }
 
-static void close_workflow(struct workflow *workflow, const char *status, uint64_t now) {
+static void forget(const struct workflow *workflow) {
     struct workflow **link = &workflows;
     while (*link && *link != workflow)
         link = &(*link)->next;
     if (*link) *link = workflow->next;
+}
+
+static void close_workflow(struct workflow *workflow, const char *status, uint64_t now) {
+    forget(workflow);
     workflow_finish(workflow, status, now);
 }
 
 void executor_shutdown(void) {
-    if (forked) return;
+    enum {
+        PATIENCE_MS = 20
+    }; /* a handler takes microseconds, but for one that is not this library's, or has lost the GIL */
+    if (forked || !watch_stop(PATIENCE_MS)) return;
     uint64_t now = clock_mono_ns();
     while (workflows)
         close_workflow(workflows, "interrupted", now);
@@ -113,8 +121,11 @@ static void prompt_entered(const struct watch_call *watched, void *key, void *co
     python_decref(prompt_id);
     struct workflow *workflow = is_reentry(executor, id) ? NULL : open_workflow(id, extra_data);
     struct call *call = workflow ? calls_push(key, workflow, NULL, workflow->mono_ns) : NULL;
-    if (!call) {
-        if (workflow) close_workflow(workflow, NULL, clock_mono_ns());
+    if (!call) { /* none, or no memory to know it by */
+        if (workflow) {
+            forget(workflow);
+            workflow_abandon(workflow);
+        }
         python_decref(executor);
         python_decref(prompt);
         python_decref(extra_data);
@@ -124,13 +135,22 @@ static void prompt_entered(const struct watch_call *watched, void *key, void *co
     call->prompt = prompt;
     call->extra_data = extra_data;
     attribution_set(workflow, NULL);
-    PyObject *bridge = bridge_enter(&workflow->trace, workflow->span_id, workflow->origin);
-    if (bridge) calls_find(key)->bridge = bridge;
+    calls_enter_bridge(key, workflow, workflow->span_id);
 }
 
-/* The data of the executor's own message `event` of this run; NULL when there was none (there are no messages at all
- * before 2024-01). New reference. */
-static PyObject *find_message(PyObject *executor, const char *event) {
+static bool is_about(PyObject *message, const struct workflow *workflow) {
+    PyObject *prompt_id = python_item(message, "prompt_id");
+    char id[WORKFLOW_ID_SIZE];
+    python_text(prompt_id, id, sizeof id);
+    bool same = !prompt_id || strcmp(id, workflow->prompt_id) == 0;
+    python_decref(prompt_id);
+    return same;
+}
+
+/* The data of the executor's own message `event` about this workflow; NULL when there was none (there are no messages at all
+ * before 2024-01). An executor has one list: of the prompt before while a new one begins, and of one that it ran inside of
+ * this. New reference. */
+static PyObject *find_message(const struct workflow *workflow, PyObject *executor, const char *event) {
     PyObject *messages = executor ? python_attribute(executor, "status_messages") : NULL;
     PyObject *data = NULL;
     Py_ssize_t count = messages ? PySequence_Size(messages) : 0;
@@ -140,6 +160,10 @@ static PyObject *find_message(PyObject *executor, const char *event) {
         char text[64];
         python_text(name, text, sizeof text);
         if (strcmp(text, event) == 0) data = PySequence_GetItem(message, 1);
+        if (data && !is_about(data, workflow)) {
+            Py_DecRef(data);
+            data = NULL;
+        }
         python_decref(name);
         python_decref(message);
     }
@@ -150,8 +174,8 @@ static PyObject *find_message(PyObject *executor, const char *event) {
 
 /* What no node's call showed: a dependency cycle, or an interrupt between two nodes. */
 static void read_outcome(struct workflow *workflow, PyObject *executor) {
-    PyObject *error = find_message(executor, "execution_error");
-    PyObject *interrupt = error ? NULL : find_message(executor, "execution_interrupted");
+    PyObject *error = find_message(workflow, executor, "execution_error");
+    PyObject *interrupt = error ? NULL : find_message(workflow, executor, "execution_interrupted");
     if (error || interrupt) {
         struct failure failure = {.interrupted = interrupt != NULL};
         if (error) failure = failure_read(NULL, error);
@@ -161,48 +185,51 @@ static void read_outcome(struct workflow *workflow, PyObject *executor) {
     python_decref(interrupt);
 }
 
-static struct node_description texts_of(const struct graph_node *described) {
-    return (struct node_description){described->class_type, described->display_id, described->parent_id};
+static struct node_description texts_of(const char *id, const struct graph_node *described) {
+    return (struct node_description){id, described->class_type, described->display_id, described->parent_id};
 }
 
 /* ---- nodes served from cache: the executor calls hardly any of them ---- */
 
-static void report_cached_node(struct workflow *workflow, PyObject *prompt, PyObject *id) {
-    char text[WORKFLOW_ID_SIZE];
-    if (!python_text(id, text, sizeof text)) return;
-    struct node *node = workflow_node(workflow, text);
-    if (!node || node->done || node->span) return;
+static void report_cached_node(struct workflow *workflow, struct graph *graph, PyObject *id) {
+    char text[WORKFLOW_NODE_ID_SIZE];
+    uint64_t hash;
     struct graph_node described;
-    struct graph graph = {0};
-    graph_open(&graph, prompt);
-    graph_describe(&graph, id, &described);
-    graph_close(&graph);
-    struct node_description description = texts_of(&described);
+    if (!python_text_hashed(id, text, sizeof text, &hash)) return;
+    graph_describe(graph, id, &described);
+    struct node *node = workflow_node(workflow, hash);
+    if (!node || node->done || node->span) return;
+    struct node_description description = texts_of(text, &described);
     workflow_node_cached(workflow, node, &description, workflow->mono_ns, workflow->mono_ns);
 }
 
-/* Once per workflow, as early as the executor has announced them. `outputs`: the recursive executors' dict of results,
- * NULL for the others. */
-static void report_cached(struct call *call, PyObject *outputs) {
+/* Once per workflow, as early as the executor has announced them: before the first node's call, or never. `outputs`: the
+ * recursive executors' dict of results, NULL for the others. */
+static void report_cached(const void *prompt_key, PyObject *outputs) {
+    struct call *call = calls_find(prompt_key);
     struct workflow *workflow = call->workflow;
     if (workflow->cached_listed || !workflow->config->cached_nodes) return;
-    PyObject *ids = NULL;
+    workflow->cached_listed = true;
+    PyObject *prompt = python_newref(call->prompt), *ids = NULL;
     if (outputs) {
         ids = PySequence_List(
             outputs); /* its keys: at the first node's call, all of them are from earlier runs */
     } else {
-        PyObject *message = find_message(call->executor, "execution_cached");
+        PyObject *message = find_message(workflow, call->executor, "execution_cached");
         ids = python_item(message, "nodes");
         python_decref(message);
     }
     Py_ssize_t count = ids ? PySequence_Size(ids) : 0;
-    workflow->cached_listed = true; /* announced before the first node's call, or never */
+    struct graph graph = {0};
+    graph_open(&graph, prompt);
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *id = PySequence_GetItem(ids, i);
-        if (id && graph_item(call->prompt, id)) report_cached_node(workflow, call->prompt, id);
+        if (id && graph_item(prompt, id) && calls_find(prompt_key)) report_cached_node(workflow, &graph, id);
         python_decref(id);
     }
     PyErr_Clear();
+    graph_close(&graph);
+    python_decref(prompt);
     python_decref(ids);
 }
 
@@ -233,7 +260,7 @@ static void prompt_left(const struct watch_call *watched, void *key, void *conte
     if (!call) return;
     struct workflow *workflow = call->workflow;
     PyObject *executor = python_newref(call->executor);
-    report_cached(call, NULL);
+    report_cached(key, NULL);
     if (raised) raised_out_of(workflow, value, now);
     if (raised) span_note_raised(true); /* before the workflow ends: that wakes who looks at it */
     read_outcome(workflow, executor);
@@ -271,6 +298,20 @@ static void describe(const struct watch_call *watched, struct graph *graph, PyOb
     graph_describe(graph, id, described);
 }
 
+/* With what the prompt's call keeps of its graph; that is taken out meanwhile, because Python code may run. */
+static void describe_of(void *prompt_key, const struct watch_call *watched, PyObject *id,
+                        struct graph_node *described) {
+    struct call *prompt = calls_find(prompt_key);
+    struct graph graph = prompt->graph;
+    prompt->graph = (struct graph){0};
+    describe(watched, &graph, id, described);
+    prompt = calls_find(prompt_key);
+    if (prompt && !prompt->graph.source)
+        prompt->graph = graph;
+    else
+        graph_close(&graph);
+}
+
 /* The recursive executors call a node's inputs from within its own call: until they are there, it waits. */
 static void outer_node_waits(struct workflow *workflow, bool waiting, uint64_t now) {
     struct call *outer = calls_innermost_node(workflow);
@@ -290,31 +331,42 @@ static struct call *prompt_of(const struct watch_call *watched) {
     return prompt;
 }
 
+/* The node of that id, where the prompt's call is still under way. */
+static struct node *node_of(const void *prompt_key, uint64_t id_hash) {
+    struct call *prompt = calls_find(prompt_key);
+    return prompt ? workflow_node(prompt->workflow, id_hash) : NULL;
+}
+
 static void node_entered(const struct watch_call *watched, void *key, void *context) {
     const struct generation *generation = context;
     forget_the_parent();
-    uint64_t now = clock_mono_ns();
+    uint64_t now = clock_mono_ns(), id_hash;
     struct call *lost = calls_find(key); /* the same frame again: an exit that could not be seen */
     if (lost) calls_pop(lost);
-    struct call *prompt = prompt_of(watched);
-    PyObject *id = prompt ? watch_argument(watched, NODE_ID) : NULL;
-    char text[WORKFLOW_ID_SIZE];
-    struct node *node = python_text(id, text, sizeof text) ? workflow_node(prompt->workflow, text) : NULL;
-    if (!node) {
+    PyObject *id = watch_argument(watched, NODE_ID);
+    char text[WORKFLOW_NODE_ID_SIZE];
+    struct call *prompt = python_text_hashed(id, text, sizeof text, &id_hash) ? prompt_of(watched) : NULL;
+    if (!prompt) {
         python_decref(id);
         return;
     }
-    struct workflow *workflow = prompt->workflow;
+    /* What is asked of the program's objects here may run any code of it: all is looked up again. */
+    void *prompt_key = prompt->key;
     PyObject *results = watch_argument(watched, generation->recursive ? NODE_OUTPUTS : NODE_EXECUTED);
-    if (!workflow->cached_listed) report_cached(prompt, generation->recursive ? results : NULL);
-    if (generation->recursive) outer_node_waits(workflow, true, now);
+    if (!prompt->workflow->cached_listed) report_cached(prompt_key, generation->recursive ? results : NULL);
     bool done_before = has_result(results, id);
+    struct node *node = node_of(prompt_key, id_hash);
     /* A node that is done may be called again, to hand out its result. Should it really run again, its span is made at
      * the end of the call. */
-    bool begins = !done_before && !node->done && !node->span;
+    bool begins = node && !done_before && !node->done && !node->span;
     struct graph_node described;
-    if (begins) describe(watched, &prompt->graph, id, &described);
-    struct call *call = calls_push(key, workflow, node, now);
+    if (begins) {
+        describe_of(prompt_key, watched, id, &described);
+        node = node_of(prompt_key, id_hash);
+    }
+    struct workflow *workflow = node ? calls_find(prompt_key)->workflow : NULL;
+    if (workflow && generation->recursive) outer_node_waits(workflow, true, now);
+    struct call *call = workflow ? calls_push(key, workflow, node, now) : NULL;
     if (!call) {
         python_decref(id);
         python_decref(results);
@@ -324,14 +376,12 @@ static void node_entered(const struct watch_call *watched, void *key, void *cont
     call->results = results;
     call->done_before = done_before;
     if (begins) {
-        struct node_description description = texts_of(&described);
+        struct node_description description = texts_of(text, &described);
         workflow_node_start(workflow, node, &description, now);
     }
     node->executions++;
     attribution_set(workflow, node);
-    PyObject *bridge =
-        node->span ? bridge_enter(&workflow->trace, span_id(node->span), workflow->origin) : NULL;
-    if (bridge) calls_find(key)->bridge = bridge;
+    if (node->span) calls_enter_bridge(key, workflow, span_id(node->span));
     if (done_before && !generation->recursive) {
         PyObject *caches = watch_argument(watched, NODE_CACHES);
         reruns_expect(watched, caches);
@@ -345,10 +395,11 @@ struct outcome {
     bool elsewhere;         /* the failure is another node's, for which this one waited in vain */
 };
 
-static bool is_same_id(PyObject *details, const char *id) {
+static bool is_same_node(PyObject *details, const struct node *node) {
     PyObject *failed = python_item(details, "node_id");
-    char text[WORKFLOW_ID_SIZE];
-    bool same = !failed || (python_text(failed, text, sizeof text) && strcmp(text, id) == 0);
+    char text[16]; /* of no interest */
+    uint64_t hash;
+    bool same = !failed || (python_text_hashed(failed, text, sizeof text, &hash) && hash == node->hash);
     python_decref(failed);
     return same;
 }
@@ -384,7 +435,7 @@ static struct outcome read_result(const struct generation *generation, const str
         bool failed = PyObject_IsTrue(result) == 0; /* a bool */
         PyErr_Clear();
         if (failed) outcome.result = NODE_FAILURE;
-        outcome.elsewhere = failed && !is_same_id(details, node->id);
+        outcome.elsewhere = failed && !is_same_node(details, node);
     } else {
         outcome.result = result_of(result);
     }
@@ -416,7 +467,8 @@ static void succeed(const struct watch_call *watched, const struct generation *g
     struct node *node = call->node;
     bool ran = really_ran(watched, generation, call) || (node->span && node->executions > 1);
     node->inputs_read = false;
-    struct node_description description = {"", "", ""};
+    struct node_description description = {"", "", "", ""};
+    char text[WORKFLOW_NODE_ID_SIZE];
     struct graph_node described;
     bool late =
         !node->span && (ran || !node->done); /* its span begins now that it is known what the call was */
@@ -424,7 +476,8 @@ static void succeed(const struct watch_call *watched, const struct generation *g
         struct graph graph = {0};
         describe(watched, &graph, call->id, &described);
         graph_close(&graph);
-        description = texts_of(&described);
+        python_text(call->id, text, sizeof text);
+        description = texts_of(text, &described);
     }
     if (ran) {
         if (late) {

@@ -10,8 +10,8 @@
 /* Texts of one node, empty when unknown. */
 struct graph_node {
     char class_type[5004];
-    char display_id[WORKFLOW_ID_SIZE]; /* for nodes made by subgraph expansion: the node the user sees */
-    char parent_id[WORKFLOW_ID_SIZE];  /* likewise: the node that expanded */
+    char display_id[WORKFLOW_NODE_ID_SIZE]; /* for nodes made by subgraph expansion: the node the user sees */
+    char parent_id[WORKFLOW_NODE_ID_SIZE];  /* likewise: the node that expanded */
 };
 
 #define GRAPH_DICTS 3

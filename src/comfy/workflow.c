@@ -151,13 +151,6 @@ void workflow_fail(struct workflow *workflow, struct failure *failure) {
 
 /* ---- nodes by id ---- */
 
-static uint64_t hash_of(const char *text) {
-    uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a */
-    for (; *text; text++)
-        hash = (hash ^ (unsigned char)*text) * UINT64_C(1099511628211);
-    return hash;
-}
-
 static void grow(struct workflow *workflow) {
     size_t count = workflow->chain_count * 4;
     struct node **chains = calloc(count, sizeof *chains);
@@ -173,29 +166,34 @@ static void grow(struct workflow *workflow) {
     workflow->chain_count = count;
 }
 
-struct node *workflow_node(struct workflow *workflow, const char *id) {
-    uint64_t hash = hash_of(id);
-    for (struct node *node = workflow->chains[hash % workflow->chain_count]; node; node = node->next)
-        if (node->hash == hash && strcmp(node->id, id) == 0) return node;
-    size_t size = strlen(id) + 1;
-    struct node *node = malloc(sizeof *node + size);
+struct node *workflow_known_node(const struct workflow *workflow, uint64_t id_hash) {
+    struct node *node = workflow->chains[id_hash % workflow->chain_count];
+    while (node && node->hash != id_hash)
+        node = node->next;
+    return node;
+}
+
+struct node *workflow_node(struct workflow *workflow, uint64_t id_hash) {
+    struct node *node = workflow_known_node(workflow, id_hash);
+    if (node) return node;
+    node = malloc(sizeof *node);
     if (!node) return NULL;
     if (workflow->node_count++ >= workflow->chain_count) grow(workflow);
-    *node = (struct node){.next = workflow->chains[hash % workflow->chain_count], .hash = hash};
-    memcpy(node->id, id, size);
-    workflow->chains[hash % workflow->chain_count] = node;
+    struct node **chain = &workflow->chains[id_hash % workflow->chain_count];
+    *node = (struct node){.next = *chain, .hash = id_hash};
+    *chain = node;
     return node;
 }
 
 /* ---- node spans ---- */
 
-static struct span *open_span(struct workflow *workflow, struct node *node,
-                              const struct node_description *description, uint64_t mono_ns) {
+static struct span *open_span(struct workflow *workflow, const struct node_description *description,
+                              uint64_t mono_ns) {
     if (!workflow->config->node_tracing) return NULL;
     struct span *span =
         span_start(FLIGHT_NODE, &workflow->trace, 0, workflow->span_id, wall(workflow, mono_ns));
     tag(span, TAG_NODE_CLASS_TYPE, description->class_type);
-    tag(span, TAG_NODE_ID, node->id);
+    tag(span, TAG_NODE_ID, description->id);
     tag(span, TAG_PROMPT_ID, workflow->prompt_id);
     tag(span, TAG_NODE_DISPLAY_ID, description->display_id);
     tag(span, TAG_NODE_PARENT_ID, description->parent_id);
@@ -205,11 +203,11 @@ static struct span *open_span(struct workflow *workflow, struct node *node,
 
 void workflow_node_start(struct workflow *workflow, struct node *node,
                          const struct node_description *description, uint64_t mono_ns) {
-    node->span = open_span(workflow, node, description, mono_ns);
+    node->span = open_span(workflow, description, mono_ns);
     keep_by_span_rule(workflow, node->span, node_name, description->class_type, mono_ns);
     if (workflow->config->node_memory && node->span)
         node->memory =
-            memory_open_node(workflow->memory, node->id, description->class_type, node->span, mono_ns);
+            memory_open_node(workflow->memory, description->id, description->class_type, node->span, mono_ns);
     node->done = false;
 }
 
@@ -239,7 +237,7 @@ void workflow_node_cached(struct workflow *workflow, struct node *node,
                           uint64_t end_mono_ns) {
     struct span *span = node->span;
     if (!span) {
-        span = open_span(workflow, node, description, start_mono_ns);
+        span = open_span(workflow, description, start_mono_ns);
         keep_by_span_rule(workflow, span, node_name, description->class_type, start_mono_ns);
     }
     memory_discard(node->memory);

@@ -1,7 +1,8 @@
 /* workflow: the state of one executed prompt and its nodes, and the spans they become. No Python in here.
  *
- * A node is known by its id for as long as the workflow runs; all calls of the executor for it are one span, from the
- * first entry to the last exit. Nodes that only waited for a failed input leave none.
+ * A node is known by a hash of its id for as long as the workflow runs. (Of all of the id: in a loop made of expansions ids
+ * grow with each turn, and differ at their ends only.) All calls of the executor for it are one span, from the first entry to
+ * the last exit. Nodes that only waited for a failed input leave none.
  * Threads: one workflow belongs to one thread at a time (callers hold the GIL). Nothing fails towards the caller;
  * without memory nodes or spans are missing. */
 #ifndef COMFYDD_WORKFLOW_H
@@ -19,18 +20,20 @@ struct span;
 struct config;
 struct memory;
 
-#define WORKFLOW_ID_SIZE 256 /* bytes of a prompt, job or node id that are kept, terminator included */
+#define WORKFLOW_ID_SIZE 256 /* bytes of a prompt or job id that are kept, terminator included */
+
+#define WORKFLOW_NODE_ID_SIZE                                                                                \
+    5004 /* of a node's: more than a tag takes, cutting and marking is left to the span */
 
 struct node {
     struct node *next; /* same hash chain */
-    uint64_t hash;
+    uint64_t hash;     /* of its id */
     struct span *span;
     struct memory *memory; /* owned; while its span is open */
     uint64_t active_ns;    /* spent inside the executor's calls */
     unsigned executions;
     bool done;        /* its span is finished, or it needs none */
     bool inputs_read; /* of comfy/reruns: by the executor, since it was last executed */
-    char id[];
 };
 
 struct workflow {
@@ -76,11 +79,14 @@ void workflow_abandon(struct workflow *workflow);
 void workflow_fail(struct workflow *workflow, struct failure *failure);
 
 /* The node, known from now on; NULL without memory. */
-struct node *workflow_node(struct workflow *workflow, const char *id);
+struct node *workflow_node(struct workflow *workflow, uint64_t id_hash);
+
+/* The node, when it is known already; else NULL. */
+struct node *workflow_known_node(const struct workflow *workflow, uint64_t id_hash);
 
 /* What describes a node; texts are borrowed, empty when unknown. */
 struct node_description {
-    const char *class_type, *display_id, *parent_id;
+    const char *id, *class_type, *display_id, *parent_id;
 };
 
 /* Opens the node's span. */

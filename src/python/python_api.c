@@ -94,7 +94,9 @@ long python_long_attribute(PyObject *object, const char *name, long otherwise) {
     return number;
 }
 
-static size_t cut(const char *text, size_t size, char *out, size_t room) {
+static size_t cut(const char *text, size_t size, char *out, size_t room, uint64_t *hash) {
+    for (size_t i = 0; hash && i < size; i++)
+        *hash = (*hash ^ (unsigned char)text[i]) * UINT64_C(1099511628211); /* FNV-1a */
     if (size >= room) {
         size = room - 1;
         while (size > 0 && ((unsigned char)text[size] & 0xc0) == 0x80)
@@ -105,12 +107,12 @@ static size_t cut(const char *text, size_t size, char *out, size_t room) {
     return size;
 }
 
-size_t python_text(PyObject *object, char *out, size_t room) {
+static size_t read_text(PyObject *object, char *out, size_t room, uint64_t *hash) {
     out[0] = '\0';
     if (!object) return 0;
     if (Py_TYPE(object) == (PyTypeObject *)int_type) { /* a subclass could have a __str__ of its own */
         PyObject *digits = PyObject_Str(object);
-        size_t size = digits ? python_text(digits, out, room) : 0;
+        size_t size = digits ? read_text(digits, out, room, hash) : 0;
         python_decref(digits);
         PyErr_Clear();
         return size;
@@ -118,14 +120,23 @@ size_t python_text(PyObject *object, char *out, size_t room) {
     if (!PyUnicode_Check(object)) return 0;
     Py_ssize_t size = 0;
     const char *text = PyUnicode_AsUTF8AndSize(object, &size); /* cached in the object */
-    if (text) return cut(text, (size_t)size, out, room);
+    if (text) return cut(text, (size_t)size, out, room, hash);
     PyErr_Clear();
     PyObject *bytes = PyUnicode_AsEncodedString(object, "utf-8", "replace");
     char *encoded = NULL;
     size_t copied = 0;
     if (bytes && PyBytes_AsStringAndSize(bytes, &encoded, &size) == 0)
-        copied = cut(encoded, (size_t)size, out, room);
+        copied = cut(encoded, (size_t)size, out, room, hash);
     PyErr_Clear();
     python_decref(bytes);
     return copied;
+}
+
+size_t python_text(PyObject *object, char *out, size_t room) {
+    return read_text(object, out, room, NULL);
+}
+
+size_t python_text_hashed(PyObject *object, char *out, size_t room, uint64_t *hash) {
+    *hash = UINT64_C(14695981039346656037);
+    return read_text(object, out, room, hash);
 }

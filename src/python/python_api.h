@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Newer headers make it a macro over PyCMethod_New. */
 #undef PyCFunction_NewEx
@@ -186,6 +187,9 @@ PyObject *python_item(PyObject *dictionary, const char *key);
 /* Copies the text of a str (or the decimal digits of an exact int) into `out`, cut to room - 1 bytes, always terminated.
  * Lone surrogates become "?". Returns the length; 0 also for other types. No Python code runs. */
 size_t python_text(PyObject *object, char *out, size_t room);
+
+/* The same, with a hash of the whole text, cut or not: texts that begin alike are told apart by it. */
+size_t python_text_hashed(PyObject *object, char *out, size_t room, uint64_t *hash);
 
 /* The attribute as a number; `otherwise` when it is absent or none. */
 long python_long_attribute(PyObject *object, const char *name, long otherwise);

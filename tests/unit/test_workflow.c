@@ -75,13 +75,13 @@ static struct workflow *new_workflow(const struct ids_parent *parent) {
     return workflow;
 }
 
-static const struct node_description sampler_node = {"KSampler", "", ""};
+static const struct node_description sampler_node = {"3", "KSampler", "", ""};
 
 static void a_workflow_and_its_nodes_become_one_trace(void **state) {
     (void)state;
     struct workflow *workflow = new_workflow(NULL);
     uint64_t workflow_id = workflow->span_id, low = workflow->trace.trace_id_low;
-    struct node *node = workflow_node(workflow, "3");
+    struct node *node = workflow_node(workflow, 3);
     workflow_node_start(workflow, node, &sampler_node, 6000);
     node->executions = 1;
     workflow_node_finish(workflow, node, NODE_SUCCESS, NULL, 9000);
@@ -119,10 +119,10 @@ static void a_workflow_and_its_nodes_become_one_trace(void **state) {
 static void an_open_workflow_has_its_counts(void **state) {
     (void)state;
     struct workflow *workflow = new_workflow(NULL);
-    struct node *ran = workflow_node(workflow, "3"), *running = workflow_node(workflow, "4");
+    struct node *ran = workflow_node(workflow, 3), *running = workflow_node(workflow, 4);
     workflow_node_start(workflow, ran, &sampler_node, 6000);
     workflow_node_finish(workflow, ran, NODE_SUCCESS, NULL, 9000);
-    workflow_node_cached(workflow, workflow_node(workflow, "5"), &sampler_node, 9000, 9000);
+    workflow_node_cached(workflow, workflow_node(workflow, 5), &sampler_node, 9000, 9000);
     workflow_node_start(workflow, running, &sampler_node, 9000);
     struct {
         struct flight_record record;
@@ -147,7 +147,7 @@ static void the_first_failure_is_the_workflows(void **state) {
     struct failure first = {
         .type = "builtins.ValueError", .message = strdup("bad"), .stack = strdup("Traceback")};
     struct failure second = {.type = "builtins.KeyError", .message = strdup("later")};
-    struct node *node = workflow_node(workflow, "1");
+    struct node *node = workflow_node(workflow, 1);
     workflow_node_start(workflow, node, &sampler_node, 6000);
     workflow_node_finish(workflow, node, NODE_FAILURE, &first, 7000);
     workflow_fail(workflow, &first);
@@ -171,7 +171,7 @@ static void an_interrupt_is_no_error(void **state) {
     (void)state;
     struct workflow *workflow = new_workflow(NULL);
     struct failure interrupt = {.interrupted = true};
-    struct node *node = workflow_node(workflow, "1");
+    struct node *node = workflow_node(workflow, 1);
     workflow_node_start(workflow, node, &sampler_node, 6000);
     workflow_node_finish(workflow, node, NODE_INTERRUPTED, &interrupt, 7000);
     workflow_fail(workflow, &interrupt);
@@ -187,7 +187,7 @@ static void an_interrupt_is_no_error(void **state) {
 static void what_is_still_pending_is_closed_with_the_workflow(void **state) {
     (void)state;
     struct workflow *workflow = new_workflow(NULL);
-    workflow_node_start(workflow, workflow_node(workflow, "1"), &sampler_node, 6000);
+    workflow_node_start(workflow, workflow_node(workflow, 1), &sampler_node, 6000);
     workflow_finish(workflow, NULL, 8000);
     const struct flight_record *record = next_span();
     assert_string_equal(tag_of(record, TAG_NODE_RESULT), "PENDING");
@@ -198,7 +198,7 @@ static void what_is_still_pending_is_closed_with_the_workflow(void **state) {
 static void cached_nodes_have_no_length_and_are_counted(void **state) {
     (void)state;
     struct workflow *workflow = new_workflow(NULL);
-    workflow_node_cached(workflow, workflow_node(workflow, "1"), &sampler_node, 5000, 5000);
+    workflow_node_cached(workflow, workflow_node(workflow, 1), &sampler_node, 5000, 5000);
     workflow_finish(workflow, NULL, 8000);
     const struct flight_record *record = next_span();
     assert_string_equal(tag_of(record, TAG_NODE_CACHED), "true");
@@ -213,7 +213,7 @@ static void cached_nodes_have_no_length_and_are_counted(void **state) {
 static void discarded_nodes_leave_nothing(void **state) {
     (void)state;
     struct workflow *workflow = new_workflow(NULL);
-    struct node *node = workflow_node(workflow, "1");
+    struct node *node = workflow_node(workflow, 1);
     workflow_node_start(workflow, node, &sampler_node, 6000);
     workflow_node_discard(node);
     workflow_finish(workflow, NULL, 8000);
@@ -247,15 +247,15 @@ static void ten_thousand_nodes_are_found_again(void **state) {
     (void)state;
     struct workflow *workflow = new_workflow(NULL);
     static struct node *nodes[10000];
-    char id[32];
-    for (int i = 0; i < 10000; i++) {
-        snprintf(id, sizeof id, "%d.0.0.%d", i / 7, i);
-        nodes[i] = workflow_node(workflow, id);
+    const uint64_t spread = UINT64_C(0x9e3779b97f4a7c15);
+    for (unsigned i = 0; i < 10000; i++) {
+        assert_null(workflow_known_node(workflow, i * spread));
+        nodes[i] = workflow_node(workflow, i * spread);
         nodes[i]->done = true;
     }
-    for (int i = 0; i < 10000; i++) {
-        snprintf(id, sizeof id, "%d.0.0.%d", i / 7, i);
-        assert_ptr_equal(workflow_node(workflow, id), nodes[i]);
+    for (unsigned i = 0; i < 10000; i++) {
+        assert_ptr_equal(workflow_node(workflow, i * spread), nodes[i]);
+        assert_ptr_equal(workflow_known_node(workflow, i * spread), nodes[i]);
     }
     assert_int_equal(workflow->node_count, 10000);
     workflow_abandon(workflow);

@@ -1,0 +1,230 @@
+"""Programs that do with the executor what ComfyUI itself does not: run prompts inside of prompts, bring objects of their own
+kind, end while a workflow runs. They go on as without us, and what the spans say is true."""
+
+import json
+
+import pytest
+from programs import HERE, LIBRARY, REPOSITORY, run
+from rig import pythons, session
+
+pytestmark = pytest.mark.timeout(120)
+
+FAKES = REPOSITORY / "tests" / "fakes" / "comfyui"
+PYTHONS = pythons.find()
+every_python = pytest.mark.parametrize("version", PYTHONS)
+ends = pytest.mark.parametrize("version", sorted({list(PYTHONS)[0], list(PYTHONS)[-1]}))
+
+
+def results(version, generation, program, code=0, **variables):
+    """What the program passes to result()."""
+    command = [PYTHONS[version], "-c", "from stand_in_program import *\n" + program]
+    out, _ = run(command, code, cwd=FAKES / generation, PYTHONPATH=HERE, LD_PRELOAD=LIBRARY, **variables)
+    return [json.loads(line[len("result ") :]) for line in out.splitlines() if line.startswith("result ")]
+
+
+def traces(agent, version, generation, program, *jobs):
+    """The traces of these jobs, which the program runs."""
+    results(version, generation, program, DD_TRACE_AGENT_URL=agent.url)
+    spans = agent.take_spans()
+    return [session.of_job(spans, job) for job in jobs]
+
+
+# ---- ids
+
+# As long loops made of expansions have them: each turn's nodes stand under those of the turn before.
+LONG_IDS = """
+turn = "1" + ".0.0.Recurse" * %d
+ids = [turn + ".0.0." + end for end in ("1", "2", "3")]
+prompt = {ids[0]: node("Number", value=1), ids[1]: node("AddOne", value=[ids[0], 0]),
+          ids[2]: node("AddOne", value=[ids[1], 0]), "end": node("Show", value=[ids[2], 0])}
+application.run_here(prompt, "loop", {"job_id": "loop"})
+"""
+
+
+@pytest.mark.parametrize("turns", [30, 1000])
+@pytest.mark.parametrize("generation", ["r4", "a3"])
+@ends
+def test_nodes_whose_ids_differ_at_the_end_only(agent, version, generation, turns):
+    (trace,) = traces(agent, version, generation, LONG_IDS % turns, "loop")
+    assert sorted(span["resource"] for span in trace.nodes) == ["AddOne", "AddOne", "Number", "Show"]
+    assert trace.root["metrics"]["workflow.nodes.executed"] == 4
+    if turns == 30:  # a thousand do not fit into a tag
+        assert len({span["meta"]["node.id"] for span in trace.nodes}) == 4
+
+
+# ---- prompts inside of prompts
+
+NESTED = """
+executor = application.new_executor()
+inner = {"1": node("Number", value=1), "2": node("Fail", value=["1", 0], message="inside"), "3": node("Show", value=["2", 0])}
+
+class Nest(nodes.Node):
+    INPUTS = {"value": {}}
+
+    def run(self, value):
+        application.run_with(executor, inner, "inner", {"job_id": "inner"})
+        return (value,)
+
+class AsyncNest(nodes.Node):
+    INPUTS = {"value": {}}
+
+    async def run(self, value):
+        await executor.execute_async(inner, "inner", {"job_id": "inner"}, ["3"])
+        return (value,)
+
+nodes.NODE_CLASS_MAPPINGS.update(Nest=Nest, AsyncNest=AsyncNest)
+outer = {"1": node("Number", value=2), "2": node(NEST, value=["1", 0]), "3": node("Show", value=["2", 0])}
+application.run_with(executor, outer, "outer", {"job_id": "outer"})
+"""
+
+
+@pytest.mark.parametrize("generation", ["r4", "x1", "a3"])
+@ends
+def test_a_node_that_has_its_own_executor_run_a_prompt(agent, version, generation):
+    """Its messages take the place of the outer prompt's."""
+    class_type = "AsyncNest" if generation == "a3" else "Nest"
+    outer, inner = traces(agent, version, generation, NESTED.replace("NEST", repr(class_type)), "outer", "inner")
+    assert inner.root["meta"]["workflow.status"] == "error"
+    assert inner.root["meta"]["error.message"] == "inside"
+    assert outer.root["meta"]["workflow.status"] == "success" and not outer.root["error"]
+    assert [span["meta"]["node.result"] for span in outer.nodes] == ["SUCCESS"] * 3
+    assert not any("node.cached" in span["meta"] for span in outer.nodes)
+
+
+ATTRIBUTE_RUNS_PROMPTS = """
+from comfy_execution import dynprompt, graph
+
+class Nest(nodes.Node):
+    INPUTS = {"depth": {}}
+    OUTPUT_NODE = True
+
+    def run(self, depth):
+        if depth:
+            application.run_here({"1": node("Nest", depth=depth - 1)}, "depth %d" % depth, {"job_id": "deep"})
+        return {"ui": {}}
+
+nodes.NODE_CLASS_MAPPINGS.update(Nest=Nest)
+asked = []
+
+def find(self, name):
+    asked.append(name)
+    if len(asked) == 1:  # enough of them for every table of ours to move
+        application.run_here({"1": node("Nest", depth=40)}, "nested", {"job_id": "nested"})
+    raise AttributeError(name)
+
+graph.DynamicPrompt.__getattr__ = find
+application.run_here(chain(4), "outer", {"job_id": "outer"})
+result(asked[:1])
+"""
+
+
+@ends
+def test_an_attribute_that_runs_prompts(agent, version):
+    variables = {"DD_TRACE_AGENT_URL": agent.url, "MALLOC_PERTURB_": "165"}
+    assert results(version, "x1", ATTRIBUTE_RUNS_PROMPTS, **variables) == [["node_overrides"]]
+    spans = agent.take_spans()
+    outer, nested = (session.of_job(spans, job) for job in ("outer", "nested"))
+    assert sorted(span["resource"] for span in outer.nodes) == ["AddOne", "AddOne", "Number", "Show"]
+    if version in ("3.9", "3.10", "3.11"):  # while sys.monitoring calls us, it watches nothing
+        assert [span["resource"] for span in nested.nodes] == ["Nest"]
+    assert len([span for span in spans if span["meta"].get("job.id") == "deep"]) == 40
+
+
+# ---- nodes' functions called by others
+
+OTHERS_TASKS = """
+import execution
+
+class Calls(nodes.Node):
+    INPUTS = {"value": {}}
+
+    async def run(self, value):
+        await execution._async_map_node_over_list(
+            "prompt", "nobody", nodes.NODE_CLASS_MAPPINGS["AsyncNow"](), {"value": [1]}, "run")
+        return (value,)
+
+nodes.NODE_CLASS_MAPPINGS.update(Calls=Calls)
+application.run_here({"1": node("Calls", value=1), "2": node("Show", value=["1", 0])}, "prompt", {"job_id": "tasks"})
+"""
+
+
+@every_python
+def test_tasks_of_what_the_executor_does_not_call_a_node(agent, version):
+    """IS_CHANGED may be a coroutine too, and belong to a node that never runs."""
+    (trace,) = traces(agent, version, "a3", OTHERS_TASKS, "tasks")
+    assert trace.root["metrics"]["workflow.nodes.executed"] == trace.root["metrics"]["workflow.nodes.total"] == 2
+    assert len(trace.nodes) == 2
+
+
+# ---- signals and ends
+
+INTERRUPTED_WHILE_READ = """
+import signal
+
+class Odd(Exception):
+    told = False
+
+    def __str__(self):
+        if not self.told:
+            self.told = True
+            signal.raise_signal(signal.SIGINT)
+        return "odd"
+
+class FailOddly(nodes.Node):
+    OUTPUT_NODE = True
+
+    def run(self):
+        raise Odd
+
+nodes.NODE_CLASS_MAPPINGS.update(FailOddly=FailOddly)
+try:
+    try:
+        application.run_here({"1": node("FailOddly")}, "odd", {})
+    except Odd:
+        pass
+    for _ in range(1000):
+        pass
+    result("lost")
+except KeyboardInterrupt:
+    result("interrupted")
+"""
+
+
+@every_python
+def test_control_c_while_an_exception_is_read(version):
+    assert results(version, "r2", INTERRUPTED_WHILE_READ) == ["interrupted"]
+
+
+EXIT_BY_C = """
+import ctypes, socket, threading
+
+silent = socket.create_server(("127.0.0.1", 0))  # an agent that never answers: the flush at the end takes its time
+prompt = chain(20)
+begun = threading.Event()
+
+class Begun(nodes.Node):
+    INPUTS = {"value": {}}
+    OUTPUT_NODE = True
+
+    def run(self, value):
+        begun.set()
+        return {"ui": {}}
+
+nodes.NODE_CLASS_MAPPINGS.update(Begun=Begun)
+prompt["begun"] = node("Begun", value=["3", 0])
+
+def work():
+    while True:
+        application.run_here(prompt, "endless", {})
+
+threading.Thread(target=work, daemon=True).start()
+begun.wait()
+ctypes.CDLL(None).exit(3)  # as a library in C may: Python does not know
+"""
+
+
+@pytest.mark.parametrize("generation", ["r4", "a3"])
+@every_python
+def test_a_library_ends_the_program_while_a_workflow_runs(version, generation):
+    silenced = EXIT_BY_C.replace("import ctypes", "import os; os.close(1); os.open('/dev/null', os.O_WRONLY)\nimport ctypes")
+    results(version, generation, silenced, 3, MALLOC_PERTURB_="165", DD_TRACE_AGENT_URL="http://127.0.0.1:9")
