@@ -95,10 +95,9 @@ def start():
     library = load_library()
     if library is None or not library.comfydd_start():
         return
-    if importlib.util.find_spec("ddtrace") is None:
-        return
     try:
-        start_ddtrace(library)
+        if importlib.util.find_spec("ddtrace") is not None:
+            start_ddtrace(library)
     except Exception as error:
         say(f"ddtrace cannot be used ({type(error).__name__}: {error}); nodes are traced without it")
 

@@ -50,7 +50,7 @@ static void candidate_opened(void) {
 
 void bootstrap_file_opened(const char *path) {
     int current = __atomic_load_n(&state, __ATOMIC_ACQUIRE);
-    if (current == IDLE || (current == BEGUN && !discovery_is_candidate(path))) return;
+    if (current == IDLE || !path || (current == BEGUN && !discovery_is_candidate(path))) return;
     int saved_errno = errno;
     /* Only a thread Python knows: another one's PyGILState_Ensure would make a thread state, or wait. */
     if (Py_IsInitialized() && PyGILState_GetThisThreadState()) {

@@ -12,7 +12,7 @@
  * main interpreter, the program's error indicator set aside. */
 void bootstrap_arm(void (*begin)(void));
 
-/* A file is about to be opened. Any thread, GIL held or not; errno is preserved. */
+/* A file is about to be opened (NULL: an open that will fail). Any thread, GIL held or not; errno is preserved. */
 void bootstrap_file_opened(const char *path);
 
 /* Begins now, for a library loaded by dlopen. Needs the GIL. Does nothing when begun already or not armed. */

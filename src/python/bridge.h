@@ -2,7 +2,8 @@
  *
  * Calls what the shim registered (comfydd_set_bridge; include/comfydd/shim.h has their signatures); without a bridge
  * every call costs next to nothing. Needs the GIL. The caller's error indicator is preserved and no error is left. An
- * exception from the bridge is reported once and ends it; contexts that are active then are still taken back. */
+ * exception from the bridge is reported once and ends it, unless the program's stack or memory had no room; contexts that are
+ * active then are still taken back. */
 #ifndef COMFYDD_BRIDGE_H
 #define COMFYDD_BRIDGE_H
 

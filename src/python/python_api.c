@@ -37,9 +37,13 @@ PyObject *python_error_exception(struct python_error *saved) {
     return saved->value;
 }
 
+bool python_error_is(const char *builtin) {
+    PyObject *type = PyDict_GetItemString(PyEval_GetBuiltins(), builtin); /* borrowed */
+    return type && PyErr_ExceptionMatches(type);
+}
+
 bool python_error_clear(void) {
-    PyObject *interrupt = PyDict_GetItemString(PyEval_GetBuiltins(), "KeyboardInterrupt"); /* borrowed */
-    bool interrupted = interrupt && PyErr_ExceptionMatches(interrupt);
+    bool interrupted = python_error_is("KeyboardInterrupt");
     PyErr_Clear();
     if (interrupted) PyErr_SetInterrupt();
     return interrupted;

@@ -176,6 +176,9 @@ void python_error_restore(struct python_error *saved);
 /* The exception object of a saved error, made complete (its traceback attached); borrowed. NULL without an error. */
 PyObject *python_error_exception(struct python_error *saved);
 
+/* Whether the error that is set is of this built-in class. */
+bool python_error_is(const char *builtin);
+
 /* Clears an error of our own. Ctrl-C that happened to arrive in Python code of ours is the program's: it goes back to
  * where the program will notice it, and the result is true. */
 bool python_error_clear(void);

@@ -189,6 +189,22 @@ def ctrl_c_inside_the_bridge_is_the_program_s():
 
 
 @scenario
+def what_the_program_s_stack_or_memory_has_no_room_for_does_not_end_the_bridge():
+    def enter(*_):
+        if raising:
+            raise raising.pop()
+        return "token"
+
+    raising = [RecursionError(), MemoryError()]
+    with Bridge(enter=enter):
+        assert PROBE.probe_enter(TRACE, 1, None) is None
+        assert PROBE.probe_enter(TRACE, 2, None) is None
+        token = PROBE.probe_enter(TRACE, 3, None)
+        assert token is not None
+        PROBE.probe_leave(token)
+
+
+@scenario
 def what_is_not_callable_is_refused():
     with Bridge() as bridge:
         for arguments in ((1, 2, 3), (bridge.enter, bridge.leave, None), (None, None, bridge.current)):

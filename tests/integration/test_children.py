@@ -242,6 +242,11 @@ PYTHON_CHILDREN = {
     "killed": ("import os; os.kill(os.getpid(), 9)", -9),
     "atexit": ("import atexit, sys; atexit.register(sys.stdout.write, 'bye')", 0),
     "missing-file": ("try: open('/nowhere')\nexcept EnvironmentError as error: print(error.errno)", 0),
+    "null-path": (
+        "import ctypes; libc = ctypes.CDLL(None, use_errno=True)\n"
+        "print(libc.open64(None, 0), ctypes.get_errno(), libc.execv(None, None), ctypes.get_errno())",
+        0,
+    ),
     "fork": (
         "import os, sys\n"
         "pid = os.fork()\n"

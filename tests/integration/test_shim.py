@@ -89,6 +89,13 @@ def test_without_ddtrace_nothing_is_said(probe):
     assert start(COMFYDD_LIB=probe) == ("", "")
 
 
+def test_a_ddtrace_without_spec_is_one_line(probe):
+    """As a program makes one that stands in for it."""
+    script = "import sys, types; sys.modules['ddtrace'] = types.ModuleType('ddtrace')\n" + START
+    out, err = start(script, COMFYDD_LIB=probe)
+    assert out == "" and err.startswith("comfydd: ddtrace cannot be used") and err.count("\n") == 1
+
+
 def test_an_inert_library_leaves_ddtrace_alone(probe, old_ddtrace):
     assert start(COMFYDD_LIB=probe, PROBE_INERT="1", PYTHONPATH=old_ddtrace) == ("", "")
     assert start(COMFYDD_LIB=probe, PROBE_WITHOUT_START="1", PYTHONPATH=old_ddtrace) == ("", "")
