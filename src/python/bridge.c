@@ -46,8 +46,9 @@ static void swallow(const char *call) {
     python_decref(name);
     python_decref(text);
     python_error_restore(&error);
+    /* Ctrl-C, or the program's own limits: no fault of the bridge. */
     bool no_room = python_error_is("RecursionError") || python_error_is("MemoryError");
-    if (python_error_clear() || no_room) return; /* Ctrl-C, or the program's own limits: no fault of the bridge */
+    if (python_error_clear() || no_room) return;
     replace(&enter_function, NULL);
     replace(&current_function, NULL);
     log_once("spans of ddtrace no longer join the nodes' traces: the bridge's %s raised %s (%s)", call, type,
