@@ -6,7 +6,7 @@ child has finished, nothing is active. From 3.10 on a Context with `_reactivate`
 3.x and 4.0 clear that flag when a pool task ends; NodeContext is a Context whose flag cannot be cleared.
 
 Public names used: ddtrace.trace.{Context, tracer}, tracer.{context_provider, current_trace_context,
-current_root_span, sample}. Private ones: Context._reactivate; Span._local_root and ._parent_context (read,
+current_root_span, sample}. Private ones: Context._reactivate and ._meta; Span._local_root and ._parent_context (read,
 only for a span that a node left open); _dd.p.dm and _dd.profiling.local_root_span_id (which ddtrace's
 profiler reads)."""
 
@@ -27,10 +27,11 @@ class NodeContext(Context):
     _reactivate = property(lambda self: True, _keep)
 
 
-def enter(trace_id, span_id, root_span_id, priority, mechanism, origin):
+def enter(trace_id, span_id, root_span_id, priority, mechanism, origin, tags):
     """Makes the span the active parent of this thread or task; what it returns is for leave()."""
     # The profiler links its samples to the workflow by this tag, and to the node by the span id.
-    meta = {"_dd.profiling.local_root_span_id": "%016x" % root_span_id}
+    meta = dict(tag.split("=", 1) for tag in tags.split(",")) if tags else {}
+    meta["_dd.profiling.local_root_span_id"] = "%016x" % root_span_id
     if priority > 0 and mechanism >= 0:
         meta["_dd.p.dm"] = "-%d" % mechanism
     context = NodeContext(
@@ -59,7 +60,7 @@ def leave(context):
 
 
 def current():
-    """The trace that ddtrace is in now, as (trace id, span id, priority, origin); None when in none."""
+    """The trace that ddtrace is in now, as (trace id, span id, priority, origin, tags); None when in none."""
     context = tracer.current_trace_context()
     if context is None or not context.trace_id or not context.span_id:
         return None
@@ -67,7 +68,8 @@ def current():
         root = tracer.current_root_span()
         if root is not None:
             tracer.sample(root)  # it would be decided later; the workflow must be told the same
-    return context.trace_id, context.span_id, context.sampling_priority, context.dd_origin
+    tags = ",".join("%s=%s" % tag for tag in context._meta.items() if tag[0].startswith("_dd.p."))
+    return context.trace_id, context.span_id, context.sampling_priority, context.dd_origin, tags
 
 
 def _has_ended(active):

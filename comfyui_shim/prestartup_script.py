@@ -15,7 +15,7 @@ import os
 import sys
 import types
 
-SHIM_ABI = 1  # COMFYDD_SHIM_ABI
+SHIM_ABI = 2  # COMFYDD_SHIM_ABI
 HERE = os.path.dirname(os.path.realpath(__file__))  # real: often the folder is a link in custom_nodes/
 
 

@@ -8,7 +8,7 @@
 
 typedef struct _object PyObject;
 
-#define COMFYDD_SHIM_ABI 1
+#define COMFYDD_SHIM_ABI 2
 
 /* COMFYDD_SHIM_ABI of the loaded library; also how the shim finds out that one is loaded. */
 int comfydd_shim_abi(void);
@@ -27,11 +27,13 @@ const char *comfydd_env(void);
 int comfydd_set_runtime_id(const char *id);
 
 /* Registers the bridge to ddtrace. Three callables, or None for all of them to take it away:
- *   enter(trace_id: int (128 bit), span_id: int, root_span_id: int, priority: int, mechanism: int, origin: str | None)
+ *   enter(trace_id: int (128 bit), span_id: int, root_span_id: int, priority: int, mechanism: int, origin: str | None,
+ *         tags: str | None)
  *       -> object   called on the thread and task that starts a node; makes the span ddtrace's active parent
  *   leave(object) -> None   called on the same thread and task when the node's call ends
- *   current() -> None | (trace_id: int, span_id: int, priority: int | None, origin: str | None)
+ *   current() -> None | (trace_id: int, span_id: int, priority: int | None, origin: str | None, tags: str | None)
  *       the trace context active in ddtrace now; called when a prompt is queued
+ * `tags` are those that travel with the trace, as the header x-datadog-tags has them: "_dd.p.dm=-4,_dd.p.x=y".
  * An exception from any of them is swallowed, reported once, and ends the bridge. Returns 0, or -1 with a Python
  * exception set when the arguments are not callable. */
 int comfydd_set_bridge(PyObject *enter, PyObject *leave, PyObject *current);

@@ -29,7 +29,7 @@ struct call *calls_find(const void *key) {
 }
 
 void calls_enter_bridge(const void *key, const struct workflow *workflow, uint64_t span_id) {
-    PyObject *token = bridge_enter(&workflow->trace, span_id, workflow->origin);
+    PyObject *token = bridge_enter(&workflow->trace, span_id, workflow->origin, workflow->trace_tags);
     struct call *call = token ? calls_find(key) : NULL;
     if (call)
         call->bridge = token;

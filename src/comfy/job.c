@@ -54,7 +54,7 @@ static bool read_datadog(PyObject *extra_data, struct job *job) {
 }
 
 static void read_traceparent(PyObject *extra_data, struct job *job) {
-    char text[128], state[512];
+    char text[128], state[2048];
     if (!text_of(extra_data, "traceparent", text, sizeof text)) return;
     job->has_parent = ids_parse_traceparent(text, &job->parent);
     if (!job->has_parent) {

@@ -35,6 +35,7 @@ static void join_trace(struct workflow *workflow, const struct workflow_start *s
         trace->trace_id_high = start->parent->trace_id_high;
         trace->trace_id_low = start->parent->trace_id_low;
         snprintf(workflow->origin, sizeof workflow->origin, "%s", start->parent->origin);
+        snprintf(workflow->trace_tags, sizeof workflow->trace_tags, "%s", start->parent->tags);
         trace->inherited = start->parent->has_priority;
         trace->priority = (int8_t)start->parent->priority;
     } else {
@@ -48,6 +49,16 @@ static void join_trace(struct workflow *workflow, const struct workflow_start *s
                                       .tags = tags,
                                       .tag_count = 2};
     sampler_decide(trace, &subject, start->mono_ns);
+}
+
+/* What came with the trace and goes on with it: on every span, since any may be the first of a chunk. */
+static void tag_trace(const struct workflow *workflow, struct span *span) {
+    tag(span, TAG_ORIGIN, workflow->origin);
+    const char *at = workflow->trace_tags;
+    for (size_t size; *at; at += size + (at[size] == ',')) {
+        size = strcspn(at, ",");
+        span_text(span, TAG_PROPAGATED, at, size);
+    }
 }
 
 /* A dropped trace may still keep single spans, by rules of their own. */
@@ -98,7 +109,7 @@ struct workflow *workflow_create(const struct workflow_start *start, const struc
     keep_by_span_rule(workflow, workflow->span, workflow_name, resource, start->mono_ns);
     tag(workflow->span, TAG_PROMPT_ID, workflow->prompt_id);
     tag(workflow->span, TAG_JOB_ID, start->job_id);
-    tag(workflow->span, TAG_ORIGIN, workflow->origin);
+    tag_trace(workflow, workflow->span);
     if (start->queue_wait_ms >= 0) span_number(workflow->span, TAG_QUEUE_WAIT_MS, start->queue_wait_ms);
     workflow->memory = memory_open_workflow(workflow->prompt_id, config->pytorch_memory, workflow->span);
     return workflow;
@@ -197,7 +208,7 @@ static struct span *open_span(struct workflow *workflow, const struct node_descr
     tag(span, TAG_PROMPT_ID, workflow->prompt_id);
     tag(span, TAG_NODE_DISPLAY_ID, description->display_id);
     tag(span, TAG_NODE_PARENT_ID, description->parent_id);
-    tag(span, TAG_ORIGIN, workflow->origin);
+    tag_trace(workflow, span);
     return span;
 }
 

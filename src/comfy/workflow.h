@@ -41,7 +41,7 @@ struct workflow {
     const struct config *config; /* borrowed */
     char prompt_id[WORKFLOW_ID_SIZE];
     struct flight_trace trace;
-    char origin[128];
+    char origin[128], trace_tags[512]; /* of the trace, as struct ids_parent has them */
     struct span *span;
     struct memory *memory; /* owned */
     uint64_t span_id;

@@ -70,7 +70,7 @@ static void take_field(struct v04_identity *id, struct encoding *e, const struct
     } else if (role == ROLE_RESOURCE) {
         e->resource = value;
         e->resource_size = tag->size;
-    } else if (role == ROLE_ORIGIN && is_first) {
+    } else if (role == ROLE_ORIGIN) {
         v04_identity_text(id, v04_identity_own(id, OWN_ORIGIN), value, tag->size);
     } else if (role == ROLE_PROPAGATED && is_first) {
         take_propagated(id, e, value, tag->size);

@@ -23,7 +23,7 @@ enum v04_role {
     ROLE_TAG,        /* sent in meta or metrics, under its name */
     ROLE_RESOURCE,   /* a field of the span */
     ROLE_SERVICE,    /* a field of the identity */
-    ROLE_ORIGIN,     /* sent under another name, on a chunk's first span */
+    ROLE_ORIGIN,     /* sent under another name */
     ROLE_HOSTNAME,   /* of the identity, sent on a chunk's first span */
     ROLE_PROPAGATED, /* brings its own name; for a chunk's first span */
     ROLE_EVENT,      /* the time of a span event */

@@ -94,7 +94,8 @@ static PyObject *text_or_none(const char *text) {
     return python_none();
 }
 
-static PyObject *call_enter(const struct flight_trace *trace, uint64_t span_id, const char *origin) {
+static PyObject *call_enter(const struct flight_trace *trace, uint64_t span_id, const char *origin,
+                            const char *tags) {
     if (!remember(trace)) return NULL;
     /* References of our own: the GIL changes hands during the call, and all that is static here may be replaced. */
     PyObject *function = python_newref(enter_function);
@@ -104,10 +105,11 @@ static PyObject *call_enter(const struct flight_trace *trace, uint64_t span_id, 
     PyObject *priority = PyLong_FromLong(trace->priority);
     PyObject *mechanism = PyLong_FromLong(trace->mechanism);
     PyObject *origin_text = text_or_none(origin);
+    PyObject *tags_text = text_or_none(tags);
     PyObject *token = NULL;
     if (span_number && priority && mechanism)
         token = PyObject_CallFunctionObjArgs(function, trace_number, span_number, root_span_number, priority,
-                                             mechanism, origin_text, NULL);
+                                             mechanism, origin_text, tags_text, NULL);
     python_decref(function);
     python_decref(trace_number);
     python_decref(root_span_number);
@@ -115,14 +117,16 @@ static PyObject *call_enter(const struct flight_trace *trace, uint64_t span_id, 
     python_decref(priority);
     python_decref(mechanism);
     python_decref(origin_text);
+    python_decref(tags_text);
     return token;
 }
 
-PyObject *bridge_enter(const struct flight_trace *trace, uint64_t span_id, const char *origin) {
+PyObject *bridge_enter(const struct flight_trace *trace, uint64_t span_id, const char *origin,
+                       const char *tags) {
     if (!enter_function) return NULL;
     struct python_error error;
     python_error_save(&error);
-    PyObject *token = call_enter(trace, span_id, origin);
+    PyObject *token = call_enter(trace, span_id, origin, tags);
     if (!token) swallow("enter");
     python_error_restore(&error);
     return token;
@@ -165,14 +169,20 @@ static bool read_context(PyObject *context, struct ids_parent *parent) {
     PyObject *span_id = trace_id ? PySequence_GetItem(context, 1) : NULL;
     PyObject *priority = span_id ? PySequence_GetItem(context, 2) : NULL;
     PyObject *origin = priority ? PySequence_GetItem(context, 3) : NULL;
-    bool read = origin && read_number(trace_id, 64, &parent->trace_id_high) &&
+    PyObject *tags = origin ? PySequence_GetItem(context, 4) : NULL;
+    bool read = tags && read_number(trace_id, 64, &parent->trace_id_high) &&
                 read_number(trace_id, 0, &parent->trace_id_low) &&
                 read_number(span_id, 0, &parent->span_id) && read_priority(priority, parent);
-    if (read) python_text(origin, parent->origin, sizeof parent->origin);
+    if (read) {
+        char text[2048];
+        python_text(origin, parent->origin, sizeof parent->origin);
+        if (python_text(tags, text, sizeof text) < sizeof text - 1) ids_apply_tags(text, parent);
+    }
     python_decref(trace_id);
     python_decref(span_id);
     python_decref(priority);
     python_decref(origin);
+    python_decref(tags);
     return read;
 }
 

@@ -19,9 +19,10 @@ struct ids_parent;
  * TypeError set, for anything else. */
 bool bridge_set(PyObject *enter, PyObject *leave, PyObject *current);
 
-/* Makes the span the parent of what ddtrace traces on this thread and task until bridge_leave. `origin` may be NULL.
- * Returns a token, owned by the caller, for bridge_leave; NULL when there is no bridge. */
-PyObject *bridge_enter(const struct flight_trace *trace, uint64_t span_id, const char *origin);
+/* Makes the span the parent of what ddtrace traces on this thread and task until bridge_leave. `origin` and
+ * `tags` (as struct ids_parent has them) may be NULL. Returns a token, owned by the caller, for bridge_leave; NULL when there is no bridge. */
+PyObject *bridge_enter(const struct flight_trace *trace, uint64_t span_id, const char *origin,
+                       const char *tags);
 
 /* Makes active again what was active before. Call it on the thread and task of the bridge_enter. Takes the token over;
  * NULL is fine. */

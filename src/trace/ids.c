@@ -127,23 +127,101 @@ static void apply_origin(const char *value, size_t size, struct ids_parent *pare
     parent->origin[size] = 0;
 }
 
-void ids_apply_tracestate(const char *text, struct ids_parent *parent) {
-    const char *at = text;
-    for (;; at++) { /* the first list member whose key is "dd" */
+/* ---- tags that travel with a trace ---- */
+
+static const char tag_prefix[] = "_dd.p.";
+enum { TAG_PREFIX = sizeof tag_prefix - 1 };
+
+static bool is_text(const char *text, size_t size, char first, const char *excluded) {
+    for (size_t i = 0; i < size; i++)
+        if (text[i] < first || text[i] > '~' || strchr(excluded, text[i])) return false;
+    return size > 0;
+}
+
+/* A dash and the number of a sampling mechanism. */
+static bool is_decision_maker(const char *value, size_t size) {
+    if (size < 2 || size > 4 || value[0] != '-') return false;
+    for (size_t i = 1; i < size; i++)
+        if (value[i] < '0' || value[i] > '9') return false;
+    return true;
+}
+
+static bool has_name(const char *name, size_t size, const char *wanted) {
+    return size == strlen(wanted) && memcmp(name, wanted, size) == 0;
+}
+
+/* The name without its prefix; '~' in the value stands for `tilde`. */
+static void add_tag(const char *name, size_t name_size, const char *value, size_t size, char tilde,
+                    struct ids_parent *parent) {
+    if (!is_text(name, name_size, '!', ",=") || !is_text(value, size, ' ', ",")) return;
+    if (has_name(name, name_size, "tid")) return;
+    bool keeps = parent->has_priority && parent->priority > 0;
+    if (has_name(name, name_size, "dm") && !(keeps && is_decision_maker(value, size))) return;
+    size_t used = strlen(parent->tags);
+    if (used + 1 + TAG_PREFIX + name_size + 1 + size >= sizeof parent->tags) return;
+    char *at = parent->tags + used;
+    if (used) *at++ = ',';
+    at = (char *)memcpy(at, tag_prefix, TAG_PREFIX) + TAG_PREFIX;
+    at = (char *)memcpy(at, name, name_size) + name_size;
+    *at++ = '=';
+    for (size_t i = 0; i < size; i++)
+        *at++ = value[i] == '~' ? tilde : value[i];
+    *at = '\0';
+}
+
+void ids_apply_tags(const char *text, struct ids_parent *parent) {
+    for (size_t size; *text; text += size + (text[size] == ',')) {
+        size = strcspn(text, ",");
+        const char *equals = memchr(text, '=', size), *end = text + size;
+        if (!equals || strncmp(text, tag_prefix, TAG_PREFIX) != 0) continue;
+        const char *name = text + TAG_PREFIX;
+        if (equals < name) continue;
+        add_tag(name, (size_t)(equals - name), equals + 1, (size_t)(end - equals - 1), '~', parent);
+    }
+}
+
+/* ---- W3C tracestate ---- */
+
+/* What the first list member whose key is "dd" holds, and its end; NULL when there is none. */
+static const char *datadog_member(const char *at, const char **end) {
+    for (;; at++) {
         at += strspn(at, " \t");
         if (strncmp(at, "dd=", 3) == 0) break;
         at += strcspn(at, ",");
-        if (!*at) return;
+        if (!*at) return NULL;
     }
     at += 3;
-    const char *end = at + strcspn(at, ",");
-    while (end > at && (end[-1] == ' ' || end[-1] == '\t'))
-        end--;
+    *end = at + strcspn(at, ",");
+    while (*end > at && ((*end)[-1] == ' ' || (*end)[-1] == '\t'))
+        --*end;
+    return at;
+}
+
+static void apply_decision(const char *item, size_t size, struct ids_parent *parent) {
+    if (size > 2 && memcmp(item, "s:", 2) == 0) apply_priority(item + 2, size - 2, parent);
+    if (size > 2 && memcmp(item, "o:", 2) == 0) apply_origin(item + 2, size - 2, parent);
+}
+
+static void apply_tag(const char *item, size_t size, struct ids_parent *parent) {
+    const char *colon = memchr(item, ':', size);
+    if (!colon || colon < item + 2 || memcmp(item, "t.", 2) != 0) return;
+    add_tag(item + 2, (size_t)(colon - item - 2), colon + 1, (size_t)(item + size - colon - 1), '=', parent);
+}
+
+static void each_item(const char *at, const char *end,
+                      void (*apply)(const char *item, size_t size, struct ids_parent *parent),
+                      struct ids_parent *parent) {
     while (at < end) {
         const char *next = memchr(at, ';', (size_t)(end - at));
         size_t size = (size_t)((next ? next : end) - at);
-        if (size > 2 && memcmp(at, "s:", 2) == 0) apply_priority(at + 2, size - 2, parent);
-        if (size > 2 && memcmp(at, "o:", 2) == 0) apply_origin(at + 2, size - 2, parent);
+        apply(at, size, parent);
         at += size + 1;
     }
+}
+
+void ids_apply_tracestate(const char *text, struct ids_parent *parent) {
+    const char *end, *member = datadog_member(text, &end);
+    if (!member) return;
+    each_item(member, end, apply_decision, parent);
+    each_item(member, end, apply_tag, parent); /* they depend on the priority */
 }

@@ -26,6 +26,7 @@ struct ids_parent {
     int priority; /* -1..2; meaningful when has_priority */
     bool has_priority;
     char origin[128]; /* empty when unknown */
+    char tags[512]; /* what travels with the trace, as x-datadog-tags has it: "_dd.p.dm=-4,_dd.p.usr.id=x" */
 };
 
 /* Reads a decimal number of up to 128 bits ("0" included) into two halves. False for anything else: signs,
@@ -37,8 +38,13 @@ bool ids_parse_decimal(const char *text, uint64_t *high, uint64_t *low);
  * the lower half of the trace id is: Datadog's intake drops such traces. */
 bool ids_parse_traceparent(const char *text, struct ids_parent *parent);
 
-/* Reads the Datadog part of a W3C tracestate ("dd=s:2;o:rum;..."): sets priority (when its sign agrees with
- * the traceparent's sampled flag) and origin. Anything malformed, or an origin too long, is ignored. */
+/* Reads the Datadog part of a W3C tracestate ("dd=s:2;o:rum;t.dm:-4;..."): sets priority (when its sign agrees with
+ * the traceparent's sampled flag), origin and tags. Anything malformed, or too long, is ignored. */
 void ids_apply_tracestate(const char *text, struct ids_parent *parent);
+
+/* Adds tags from a text in the form that they are kept in; the priority must be known. Those that are malformed, or
+ * for which there is no room, are left out, and so are _dd.p.tid, which the trace id has, and _dd.p.dm where the
+ * priority does not keep the trace: then there is no decision maker. */
+void ids_apply_tags(const char *text, struct ids_parent *parent);
 
 #endif

@@ -9,14 +9,16 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-EXPORT PyObject *probe_enter(const struct flight_trace *trace, uint64_t span_id, const char *origin);
+EXPORT PyObject *probe_enter(const struct flight_trace *trace, uint64_t span_id, const char *origin,
+                             const char *tags);
 EXPORT void probe_leave(PyObject *token);
 EXPORT PyObject *probe_both_while_raising(const struct flight_trace *trace);
 EXPORT int probe_current(struct ids_parent *parent);
 EXPORT const char *probe_runtime_id(void);
 
-PyObject *probe_enter(const struct flight_trace *trace, uint64_t span_id, const char *origin) {
-    return bridge_enter(trace, span_id, origin);
+PyObject *probe_enter(const struct flight_trace *trace, uint64_t span_id, const char *origin,
+                      const char *tags) {
+    return bridge_enter(trace, span_id, origin, tags);
 }
 
 void probe_leave(PyObject *token) {
@@ -26,7 +28,7 @@ void probe_leave(PyObject *token) {
 /* A node is entered and left while an exception is on its way: that exception, and no other, comes out. */
 PyObject *probe_both_while_raising(const struct flight_trace *trace) {
     PyErr_BadArgument();
-    bridge_leave(bridge_enter(trace, 1, NULL));
+    bridge_leave(bridge_enter(trace, 1, NULL, NULL));
     return NULL;
 }
 

@@ -69,7 +69,7 @@ def current_is(value):
 
 @scenario
 def nothing_happens_without_a_bridge():
-    assert PROBE.probe_enter(TRACE, 1, None) is None
+    assert PROBE.probe_enter(TRACE, 1, None, None) is None
     PROBE.probe_leave(None)
     assert not PROBE.probe_current(Parent())
 
@@ -77,31 +77,31 @@ def nothing_happens_without_a_bridge():
 @scenario
 def ids_arrive_whole():
     with Bridge() as bridge:
-        PROBE.probe_leave(PROBE.probe_enter(TRACE, 2**63 + 1, b"rum"))
+        PROBE.probe_leave(PROBE.probe_enter(TRACE, 2**63 + 1, b"rum", b"_dd.p.dm=-4"))
         low = Trace(trace_id_low=7, root_span_id=8, priority=-1, mechanism=-1)
-        PROBE.probe_leave(PROBE.probe_enter(low, 9, None))
-        PROBE.probe_leave(PROBE.probe_enter(TRACE, 10, b""))
+        PROBE.probe_leave(PROBE.probe_enter(low, 9, None, None))
+        PROBE.probe_leave(PROBE.probe_enter(TRACE, 10, b"", None))
     trace_id = (HIGH << 64) | LOW
     assert bridge.entered == [
-        (trace_id, 2**63 + 1, 2**64 - 1, 2, 4, "rum"),
-        (7, 9, 8, -1, -1, None),
-        (trace_id, 10, 2**64 - 1, 2, 4, None),
+        (trace_id, 2**63 + 1, 2**64 - 1, 2, 4, "rum", "_dd.p.dm=-4"),
+        (7, 9, 8, -1, -1, None, None),
+        (trace_id, 10, 2**64 - 1, 2, 4, None, None),
     ]
 
 
 @scenario
 def an_origin_that_is_no_text_is_left_out():
     with Bridge() as bridge:
-        PROBE.probe_leave(PROBE.probe_enter(TRACE, 1, b"\xff"))
-        PROBE.probe_leave(PROBE.probe_enter(TRACE, 2, b"ok"))
-    assert [arguments[-1] for arguments in bridge.entered] == [None, "ok"]
+        PROBE.probe_leave(PROBE.probe_enter(TRACE, 1, b"\xff", None))
+        PROBE.probe_leave(PROBE.probe_enter(TRACE, 2, b"ok", None))
+    assert [arguments[5] for arguments in bridge.entered] == [None, "ok"]
 
 
 @scenario
 def leave_gets_what_enter_gave():
     given = [object(), object()]
     with Bridge(enter=lambda *arguments: given[arguments[1]]) as bridge:
-        first, second = PROBE.probe_enter(TRACE, 0, None), PROBE.probe_enter(TRACE, 1, None)
+        first, second = PROBE.probe_enter(TRACE, 0, None, None), PROBE.probe_enter(TRACE, 1, None, None)
         PROBE.probe_leave(first)
         PROBE.probe_leave(second)
     assert bridge.left[0] is given[0] and bridge.left[1] is given[1]
@@ -111,12 +111,12 @@ def leave_gets_what_enter_gave():
 def no_reference_is_lost_or_kept():
     def round_trip(number):
         other = Trace(trace_id_high=number, trace_id_low=number + 2**40, root_span_id=number + 2**41)
-        PROBE.probe_leave(PROBE.probe_enter(other, number + 2**42, b"an origin"))
+        PROBE.probe_leave(PROBE.probe_enter(other, number + 2**42, b"an origin", None))
         parent = Parent()
         assert PROBE.probe_current(parent) and parent.span_id == 2**50
 
     token = types.SimpleNamespace()
-    context = (2**100 + 1, 2**50, 1, "synthetics")
+    context = (2**100 + 1, 2**50, 1, "synthetics", "_dd.p.dm=-4")
     with Bridge(enter=lambda *_: token, leave=lambda _: None, current=lambda: context):
         round_trip(0)
         tokens, contexts, blocks = sys.getrefcount(token), sys.getrefcount(context), sys.getallocatedblocks()
@@ -136,10 +136,10 @@ def an_exception_ends_the_bridge_and_is_said_once():
             return "token"
 
         calls = []
-        with Bridge(enter=enter, current=lambda: (1, 1, 1, None)) as bridge:
-            active = PROBE.probe_enter(TRACE, 1, None)
-            assert PROBE.probe_enter(TRACE, 2, None) is None
-            assert PROBE.probe_enter(TRACE, 3, None) is None and len(calls) == 2
+        with Bridge(enter=enter, current=lambda: (1, 1, 1, None, "")) as bridge:
+            active = PROBE.probe_enter(TRACE, 1, None, None)
+            assert PROBE.probe_enter(TRACE, 2, None, None) is None
+            assert PROBE.probe_enter(TRACE, 3, None, None) is None and len(calls) == 2
             assert not PROBE.probe_current(Parent())
             PROBE.probe_leave(active)  # what is active is still taken back
             assert bridge.left == ["token"]
@@ -177,11 +177,11 @@ def ctrl_c_inside_the_bridge_is_the_program_s():
     interrupted = []
     with Bridge(enter=enter):
         try:
-            PROBE.probe_enter(TRACE, 1, None)
+            PROBE.probe_enter(TRACE, 1, None, None)
             for _ in range(1000):  # signal handlers run between instructions
                 pass
         except KeyboardInterrupt:
-            token = PROBE.probe_enter(TRACE, 2, None)
+            token = PROBE.probe_enter(TRACE, 2, None, None)
             assert token is not None  # the bridge has not ended
             PROBE.probe_leave(token)
             return
@@ -213,39 +213,42 @@ def what_is_not_callable_is_refused():
             except TypeError:
                 continue
             raise AssertionError("accepted %r" % (arguments,))
-        PROBE.probe_leave(PROBE.probe_enter(TRACE, 1, None))
+        PROBE.probe_leave(PROBE.probe_enter(TRACE, 1, None, None))
         assert len(bridge.entered) == len(bridge.left) == 1  # the one before is still in force
 
 
 @scenario
 def the_bridge_can_be_replaced_while_nodes_run():
     with Bridge() as first:
-        token = PROBE.probe_enter(TRACE, 1, None)
+        token = PROBE.probe_enter(TRACE, 1, None, None)
     PROBE.probe_leave(token)
     assert len(first.left) == 1  # taken away, but what was active is taken back
     with Bridge() as second:
-        PROBE.probe_leave(PROBE.probe_enter(TRACE, 2, None))
+        PROBE.probe_leave(PROBE.probe_enter(TRACE, 2, None, None))
     assert len(first.entered) == len(second.entered) == 1
 
 
 @scenario
 def the_active_parent_is_read():
-    parent = current_is(((5 << 64) | 2**63, 2**63 + 1, 2, "synthetics"))
+    parent = current_is(((5 << 64) | 2**63, 2**63 + 1, 2, "synthetics", "_dd.p.dm=-4,_dd.p.a=b"))
     assert (parent.trace_id_high, parent.trace_id_low, parent.span_id) == (5, 2**63, 2**63 + 1)
     assert (parent.has_priority, parent.priority, parent.origin) == (True, 2, b"synthetics")
-    parent = current_is((6, 7, None, None))
+    assert parent.tags == b"_dd.p.dm=-4,_dd.p.a=b"
+    parent = current_is((6, 7, None, None, "_dd.p.dm=-4"))
     assert (parent.trace_id_high, parent.trace_id_low, parent.span_id) == (0, 6, 7)
-    assert not parent.has_priority and parent.origin == b""
-    assert current_is((6, 7, 99, None)).priority == 2
-    assert current_is((6, 7, -99, None)).priority == -1
-    assert len(current_is((6, 7, 1, "x" * 500)).origin) == 127
+    assert not parent.has_priority and parent.origin == parent.tags == b""
+    assert current_is((6, 7, 99, None, "")).priority == 2
+    assert current_is((6, 7, -99, None, "")).priority == -1
+    assert len(current_is((6, 7, 1, "x" * 500, "")).origin) == 127
+    many = ",".join(f"_dd.p.{number}=1" for number in range(1000))
+    assert current_is((6, 7, 1, None, many)).tags == b""  # not a part of them
 
 
 @scenario
 def no_parent_is_none():
     assert current_is(None) is None
-    assert current_is((1 << 64, 7, 1, None)) is None  # Datadog's intake drops a trace whose lower half is 0
-    assert current_is((6, 0, 1, None)) is None
+    assert current_is((1 << 64, 7, 1, None, "")) is None  # Datadog's intake drops a trace whose lower half is 0
+    assert current_is((6, 0, 1, None, "")) is None
 
 
 @scenario
@@ -255,7 +258,7 @@ def a_parent_of_another_shape_ends_the_bridge():
     for value in wrong:
         with Bridge(current=lambda: value) as bridge:
             assert not PROBE.probe_current(Parent()), value
-            assert PROBE.probe_enter(TRACE, 1, None) is None and not bridge.entered
+            assert PROBE.probe_enter(TRACE, 1, None, None) is None and not bridge.entered
 
 
 @scenario

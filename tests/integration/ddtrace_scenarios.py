@@ -46,16 +46,16 @@ class Server(http.server.ThreadingHTTPServer):
         return "http://127.0.0.1:%d%s" % (self.server_port, path)
 
 
-def enter(span_id, trace=TRACE, origin=None):
-    token = PROBE.probe_enter(trace, span_id, origin)
+def enter(span_id, trace=TRACE, origin=None, tags=None):
+    token = PROBE.probe_enter(trace, span_id, origin, tags)
     assert token is not None, "no bridge"
     return token
 
 
 @contextlib.contextmanager
-def node(span_id, trace=TRACE, origin=None):
+def node(span_id, trace=TRACE, origin=None, tags=None):
     """A synchronous node, as executor.c brackets it."""
-    token = enter(span_id, trace, origin)
+    token = enter(span_id, trace, origin, tags)
     try:
         yield
     finally:
@@ -377,6 +377,21 @@ def headers_carry_our_ids():
 
 
 @scenario
+def headers_carry_what_came_with_the_trace():
+    inherited = Trace(trace_id_low=5, root_span_id=6, priority=2, mechanism=-1, inherited=1)
+    with node(40, inherited, tags=b"_dd.p.dm=-4,_dd.p.usr.id=YQ=="):
+        fetch("/tags")
+        fetch("/tags")
+    first, second = spans("requests.request")
+    for span in (first, second):
+        assert span.context._meta["_dd.p.dm"] == "-4" and span.context._meta["_dd.p.usr.id"] == "YQ=="
+    headers = server.headers["/tags"]
+    assert headers["x-datadog-tags"] == "_dd.p.dm=-4,_dd.p.usr.id=YQ=="
+    (member,) = [m for m in headers["tracestate"].split(",") if m.startswith("dd=")]
+    assert {"s:2", "t.dm:-4", "t.usr.id:YQ~~"} < set(member[3:].split(";"))
+
+
+@scenario
 def dropped_and_inherited_traces_keep_their_priority():
     for priority, mechanism in ((-1, 3), (0, 1), (2, -1)):
         trace = Trace(trace_id_low=5, root_span_id=6, priority=priority, mechanism=mechanism, inherited=1)
@@ -421,6 +436,7 @@ def the_parent_that_ddtrace_has():
         assert parent.span_id == span.span_id
         # Decided now, and not again when the span is sent.
         assert parent.has_priority and parent.priority == span.context.sampling_priority
+        assert parent.tags == b"_dd.p.dm=" + span.context._meta["_dd.p.dm"].encode()
     with tracer.trace("request") as root:
         with tracer.trace("step") as step:
             assert PROBE.probe_current(parent) and parent.span_id == step.span_id

@@ -57,13 +57,14 @@ class Parent(ctypes.Structure):
         ("priority", ctypes.c_int),
         ("has_priority", ctypes.c_bool),
         ("origin", ctypes.c_char * 128),
+        ("tags", ctypes.c_char * 512),
     ]
 
 
 def load_probe(path):
     """bridge_probe.c, with its signatures. Tokens are addresses, None for NULL."""
     probe = ctypes.PyDLL(path)
-    probe.probe_enter.argtypes = [ctypes.POINTER(Trace), ctypes.c_uint64, ctypes.c_char_p]
+    probe.probe_enter.argtypes = [ctypes.POINTER(Trace), ctypes.c_uint64, ctypes.c_char_p, ctypes.c_char_p]
     probe.probe_enter.restype = ctypes.c_void_p
     probe.probe_leave.argtypes = [ctypes.c_void_p]
     probe.probe_leave.restype = None

@@ -39,7 +39,7 @@ ACCEPTED = {
     ),
     "traceparent": ({"traceparent": W3C + "01"}, (HIGH, LOW, PARENT, 1)),
     "traceparent-unsampled": ({"traceparent": W3C + "00"}, (HIGH, LOW, PARENT, 0)),
-    "tracestate": ({"traceparent": W3C + "01", "tracestate": "dd=s:2;o:rum,x=y"}, (HIGH, LOW, PARENT, 2)),
+    "tracestate": ({"traceparent": W3C + "01", "tracestate": "x=y,dd=s:2;o:rum;t.dm:-4;t.usr.id:YQ~~"}, (HIGH, LOW, PARENT, 2)),
     "both": (
         {"dd_trace_id": LOW, "dd_parent_id": PARENT, "traceparent": f"00-{5:032x}-{6:016x}-00"},
         (0, LOW, PARENT, 1),
@@ -101,7 +101,14 @@ def test_a_context_is_taken_over(contexts, name):
 
 
 def test_the_origin_of_a_trace_is_kept(contexts):
-    assert contexts[0]["tracestate"].root["meta"]["_dd.origin"] == "rum"
+    trace = contexts[0]["tracestate"]
+    assert [span["meta"]["_dd.origin"] for span in (trace.root, *trace.nodes)] == ["rum"] * 3
+
+
+def test_the_tags_of_a_trace_are_kept(contexts):
+    meta = contexts[0]["tracestate"].root["meta"]
+    assert (meta["_dd.p.dm"], meta["_dd.p.usr.id"]) == ("-4", "YQ==")
+    assert "_dd.p.dm" not in contexts[0]["traceparent"].root["meta"]  # nobody has said who decided
 
 
 @pytest.mark.parametrize("name", REFUSED)

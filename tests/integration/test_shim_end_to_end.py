@@ -137,6 +137,9 @@ def test_a_workflow_continues_the_trace_that_queued_it(received):
     assert (workflow["trace_id"], workflow["parent_id"]) == (trace_id % 2**64, span_id)
     assert workflow["meta"]["_dd.p.tid"] == "%016x" % (trace_id >> 64)
     assert len(received.children(received.node("inside", "1"))) == 4
+    maker = received.one(resource="post /prompt")["meta"]["_dd.p.dm"]
+    assert workflow["meta"]["_dd.p.dm"] == maker
+    assert f"_dd.p.dm={maker}" in received.headers["/inside"]["x-datadog-tags"].split(",")
 
 
 def test_nothing_of_ours_is_active_outside(received):

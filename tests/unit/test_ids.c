@@ -231,6 +231,66 @@ static void an_origin_that_is_too_long_is_ignored(void **state) {
     assert_string_equal(parent.origin, "");
 }
 
+static void a_tracestate_brings_the_tags_of_the_trace(void **state) {
+    (void)state;
+    const struct {
+        const char *text;
+        int sampled;
+        const char *tags;
+    } cases[] = {
+        {"dd=s:2;t.dm:-4", 1, "_dd.p.dm=-4"},
+        {"dd=t.dm:-4;s:2;t.usr.id:YmF6~~;p:00f067aa0ba902b7", 1, "_dd.p.dm=-4,_dd.p.usr.id=YmF6=="},
+        {"x=1,dd=t.ts:02;t.ksr:0.5 ,y=t.no:1", 1, "_dd.p.ts=02,_dd.p.ksr=0.5"},
+        {"dd=s:2;t.tid:6710000000000000;t.a:1", 1, "_dd.p.a=1"}, /* the traceparent has the whole id */
+        {"dd=s:0;t.dm:-4;t.a:1", 0, "_dd.p.a=1"},                /* who decides to drop is not told */
+        {"dd=s:2;t.dm:-4;t.a:1", 0, "_dd.p.a=1"},                /* nor who had decided otherwise */
+        {"dd=t.dm:4", 1, ""},
+        {"dd=t.dm:-", 1, ""},
+        {"dd=t.dm:-1234", 1, ""},
+        {"dd=t.dm:-x", 1, ""},
+        {"dd=t.:1;t.a:;t.b;t:1;t.c d:1;t.e=f:1;t.\xc3\xa4:1;t.g:\xc3\xa4", 1, ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct ids_parent parent = {.priority = cases[i].sampled, .has_priority = true};
+        ids_apply_tracestate(cases[i].text, &parent);
+        if (strcmp(parent.tags, cases[i].tags) != 0) fail_msg("\"%s\": \"%s\"", cases[i].text, parent.tags);
+    }
+}
+
+static void tags_are_read_as_the_header_has_them(void **state) {
+    (void)state;
+    const struct {
+        const char *text, *tags;
+    } cases[] = {
+        {"_dd.p.dm=-3,_dd.p.usr.id=YmF6==", "_dd.p.dm=-3,_dd.p.usr.id=YmF6=="},
+        {"_dd.p.tid=6710000000000000,_dd.p.a=b c", "_dd.p.a=b c"},
+        {"other=1,_dd.p.a=1,,_dd.p.b,_dd.p.=1,_dd.p.c=\x01", "_dd.p.a=1"},
+        {"_dd.p.dm=3", ""},
+        {"", ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct ids_parent parent = {.priority = 1, .has_priority = true};
+        ids_apply_tags(cases[i].text, &parent);
+        if (strcmp(parent.tags, cases[i].tags) != 0) fail_msg("\"%s\": \"%s\"", cases[i].text, parent.tags);
+    }
+    struct ids_parent undecided = {.has_priority = false};
+    ids_apply_tags("_dd.p.dm=-3,_dd.p.a=1", &undecided);
+    assert_string_equal(undecided.tags, "_dd.p.a=1");
+}
+
+static void a_tag_for_which_there_is_no_room_is_left_out_whole(void **state) {
+    (void)state;
+    struct ids_parent parent = {.priority = 1, .has_priority = true};
+    char text[1200] = "_dd.p.long=", expected[sizeof parent.tags];
+    size_t used = strlen(text), room = sizeof parent.tags - 1 - strlen(",_dd.p.a=1");
+    memset(text + used, 'x', room - used);
+    memcpy(expected, text, room);
+    strcpy(expected + room, ",_dd.p.a=1");
+    strcpy(text + room, ",_dd.p.bb=1,_dd.p.a=1,_dd.p.c=1");
+    ids_apply_tags(text, &parent);
+    assert_string_equal(parent.tags, expected);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fresh_ids_are_distinct_63_bit_numbers_on_all_threads),
@@ -242,6 +302,9 @@ int main(void) {
         cmocka_unit_test(a_malformed_traceparent_is_refused),
         cmocka_unit_test(a_tracestate_refines_priority_and_origin),
         cmocka_unit_test(an_origin_that_is_too_long_is_ignored),
+        cmocka_unit_test(a_tracestate_brings_the_tags_of_the_trace),
+        cmocka_unit_test(tags_are_read_as_the_header_has_them),
+        cmocka_unit_test(a_tag_for_which_there_is_no_room_is_left_out_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

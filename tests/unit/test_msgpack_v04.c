@@ -244,7 +244,7 @@ static void the_workflow_span_leads_its_chunk_and_alone_carries_the_trace(void *
         assert_no_metric(s, i ? "_dd.top_level" : "_dd.measured");
         assert_meta(s, "_dd.p.dm", i ? NULL : "-0");
         assert_meta(s, "_dd.p.tid", i ? NULL : "6710000000000000");
-        assert_meta(s, "_dd.origin", i ? NULL : "synthetics");
+        assert_meta(s, "_dd.origin", "synthetics");
         assert_meta(s, "_dd.p.usr", i ? NULL : "1");
         if (i) {
             assert_no_metric(s, "_sampling_priority_v1");

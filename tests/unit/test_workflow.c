@@ -230,7 +230,8 @@ static void a_parent_brings_trace_priority_and_origin(void **state) {
                                 .span_id = 999,
                                 .has_priority = true,
                                 .priority = 2,
-                                .origin = "synthetics"};
+                                .origin = "synthetics",
+                                .tags = "_dd.p.dm=-4,_dd.p.a=b"};
     struct workflow *workflow = new_workflow(&parent);
     workflow_finish(workflow, NULL, 8000);
     const struct flight_record *record = next_span();
@@ -241,6 +242,7 @@ static void a_parent_brings_trace_priority_and_origin(void **state) {
     assert_int_equal(record->span.trace.inherited, 1);
     assert_int_equal(record->span.trace.mechanism, -1);
     assert_string_equal(tag_of(record, TAG_ORIGIN), "synthetics");
+    assert_string_equal(tag_of(record, TAG_PROPAGATED), "_dd.p.a=b"); /* the last of them */
 }
 
 static void ten_thousand_nodes_are_found_again(void **state) {
