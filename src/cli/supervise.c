@@ -19,12 +19,16 @@
 #include <time.h>
 #include <unistd.h>
 
+#define MOST_STRANGERS 64
+
 static struct {
     int signals;                 /* the signalfd */
     int interrupt;               /* one for all of them but SIGCHLD; never read */
     sigset_t mask;               /* as we were started with; the command's again */
     struct sigaction on_sigchld; /* likewise */
     double ticked;
+    /* Children that we had before the command, because whoever started them has become us (exec): a start script's ssh. */
+    pid_t strangers[MOST_STRANGERS]; /* 0: none, or reaped */
 } supervisor;
 
 /* The command while it runs. */
@@ -41,6 +45,32 @@ struct run {
 
 static double now(void) {
     return (double)clock_mono_ns() / 1e9;
+}
+
+/* ---- children ---- */
+
+/* Calls `each` for every child that we have; false when they cannot be listed. */
+static bool each_child(void (*each)(pid_t child, void *context), void *context) {
+    char path[64], text[8192], *rest = text;
+    snprintf(path, sizeof path, "/proc/self/task/%ld/children", (long)getpid());
+    if (file_read(path, text, sizeof text) < 0) return false;
+    for (char *word; (word = strsep(&rest, " "));)
+        if (rest && atol(word) > 0)
+            each((pid_t)atol(word), context); /* the last one may be cut: it has no blank */
+    return true;
+}
+
+/* Where the pid stands among the strangers; NULL when it is none. */
+static pid_t *stranger(pid_t pid) {
+    for (pid_t *at = supervisor.strangers; at < supervisor.strangers + MOST_STRANGERS; at++)
+        if (*at == pid) return at;
+    return NULL;
+}
+
+static void note_stranger(pid_t child, void *unused) {
+    (void)unused;
+    pid_t *place = stranger(0);
+    if (place) *place = child;
 }
 
 /* ---- signals ---- */
@@ -61,6 +91,7 @@ void supervise_start(void) {
     supervisor.interrupt = signalfd(-1, &taken, SFD_CLOEXEC | SFD_NONBLOCK);
     if (supervisor.signals < 0 || supervisor.interrupt < 0) die(DIE_OURS, "signalfd: %s", strerror(errno));
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    each_child(note_stranger, NULL);
 }
 
 int supervise_interrupt(void) {
@@ -122,6 +153,10 @@ static bool reap(struct run *run) {
         struct rusage usage;
         pid_t pid = wait4(-1, &status, WNOHANG, &usage);
         if (pid <= 0) return pid == 0;
+        if (stranger(pid)) {
+            *stranger(pid) = 0; /* the number may be somebody else's from now on */
+            continue;
+        }
         if (!run) continue;
         uint64_t peak = (uint64_t)usage.ru_maxrss << 10;
         if (peak > run->end.peak_bytes) run->end.peak_bytes = peak;
@@ -249,20 +284,19 @@ int supervise_sleep(double seconds, const struct supervise_hooks *hooks) {
 
 /* ---- what is left ---- */
 
-static void kill_children(void) {
-    char path[64], text[8192], *rest = text;
-    snprintf(path, sizeof path, "/proc/self/task/%ld/children", (long)getpid());
-    if (file_read(path, text, sizeof text) <= 0) return;
-    for (char *word; (word = strsep(&rest, " "));)
-        if (rest && atol(word) > 0)
-            kill((pid_t)atol(word), SIGKILL); /* the last one may be cut: it has no blank */
+static void kill_child(pid_t child, void *count) {
+    if (stranger(child)) return;
+    kill(child, SIGKILL);
+    ++*(int *)count;
 }
 
 bool supervise_kill_rest(double seconds, bool (*more)(void *context), void *context) {
     for (double deadline = now() + seconds; now() < deadline;) {
+        int count = 0;
         bool others = more && more(context);
-        if (!others && !reap(NULL)) return true;
-        kill_children(); /* theirs become ours when they end */
+        bool has_children = reap(NULL);
+        bool is_listed = each_child(kill_child, &count); /* theirs become ours when they end */
+        if (!others && (!has_children || (is_listed && count == 0))) return true;
         /* Not for signals: supervise_sleep wants those that come now. */
         nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
     }

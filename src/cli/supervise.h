@@ -42,8 +42,8 @@ struct supervise_end supervise_run(char **command, double grace_s, const struct 
 /* Waits, reaping and ticking. Returns early with the number of a SIGINT, SIGTERM, SIGHUP or SIGQUIT; 0 otherwise. */
 int supervise_sleep(double seconds, const struct supervise_hooks *hooks);
 
-/* Kills what is left of the command's descendants: our children, and theirs when they have become ours; `more` kills what
- * it knows of besides, false when that is nothing (may be NULL). False when some were still there after `seconds`. */
+/* Kills what is left of the command's descendants: our children, and theirs when they have become ours, but none that we had
+ * before; `more` kills what it knows of besides, false when that is nothing (may be NULL). False when some were still there after `seconds`. */
 bool supervise_kill_rest(double seconds, bool (*more)(void *context), void *context);
 
 #endif

@@ -344,6 +344,18 @@ def test_what_is_left_is_killed_before_a_restart(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_what_was_there_before_is_not_killed(tmp_path):
+    """As a start script's ssh server: it has become comfydd's child when the script became comfydd (exec)."""
+    before = ["sh", "-c", f'sleep 1000 >/dev/null 2>&1 & echo $! >{tmp_path}/pid; exec "$@"', "sh"]
+    done = shell("exit 1", "--restart=failure", "--max-restarts=1", before=before)
+    pid = int((tmp_path / "pid").read_text())
+    try:
+        assert done.returncode == 1 and "cannot be killed" not in done.stderr
+        os.kill(pid, 0)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
 def test_what_is_left_at_the_end_stays(tmp_path):
     done = shell(f"sleep 1000 >/dev/null 2>&1 & echo $! >{tmp_path}/pid")
     pid = int((tmp_path / "pid").read_text())
