@@ -98,12 +98,7 @@ static const char *variable(struct loader *loader, const char *name) {
 }
 
 static void refuse(const char *name, const char *value, const char *what, const char *used) {
-    char shown[LOGGED_LIMIT + 1];
-    size_t size = strnlen(value, LOGGED_LIMIT);
-    for (size_t i = 0; i < size; i++)
-        shown[i] = iscntrl((unsigned char)value[i]) ? '?' : value[i];
-    shown[size] = '\0';
-    log_line("%s=%s is not %s; using %s", name, shown, what, used);
+    log_line("%s=%.*s is not %s; using %s", name, LOGGED_LIMIT, value, what, used);
 }
 
 /* ---- tags ---- */

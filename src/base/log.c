@@ -29,6 +29,11 @@ void log_divert(void (*sink)(const char *line)) {
     diverted = sink;
 }
 
+void log_clean(char *text) {
+    for (; *text; text++)
+        if ((unsigned char)*text < ' ' || *text == 0x7f) *text = '?';
+}
+
 /* Whether stderr takes a line: a pipe that nobody empties, or a terminal that has been halted, would hold us up for ever. */
 static bool has_room(void) {
     struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
@@ -42,6 +47,7 @@ static void write_line(const char *format, va_list arguments) {
     size_t used = strlen(line);
     int wanted = vsnprintf(line + used, sizeof line - used - 1, format, arguments);
     if (wanted < 0) wanted = 0;
+    log_clean(line + used);
     if (diverted) {
         diverted(line + used);
         errno = saved_errno;

@@ -1,9 +1,9 @@
 /* log: the library's few lines on stderr.
  *
- * Every line starts with "comfydd: ", is at most 1,023 bytes long and is written with one write(2), so lines of
- * several threads never mix. A line that stderr does not take within a second is lost. Any thread may call; nothing
- * allocates, errno is preserved.
- * Text must never contain prompt contents, keys or tags a user could have put secrets into. */
+ * Every line starts with "comfydd: ", is at most 1,023 bytes long and is written with one write(2), so lines of several
+ * threads never mix. Control characters, which could make a line look like two, become question marks. A line that stderr
+ * does not take within a second is lost. Any thread may call; nothing allocates, errno is preserved. Text must never
+ * contain prompt contents, keys or tags a user could have put secrets into. */
 #ifndef COMFYDD_LOG_H
 #define COMFYDD_LOG_H
 
@@ -24,6 +24,9 @@ void log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* A line for the developer; nothing unless debugging is on. */
 void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* What lines are freed of control characters with: for other things that are printed. */
+void log_clean(char *text);
 
 /* log_line, once per call site and process. */
 #define log_once(...)                                                                                        \

@@ -95,6 +95,7 @@ static void refuse(struct task *task, const char *path, const char *why) {
 
 static void say(const char *path, const char *what, uint64_t spans, struct buf *workflows) {
     buf_append(workflows, "", 1);
+    if (!workflows->failed) log_clean(workflows->data);
     printf("%s: %s %llu span%s%s\n", path, what, (unsigned long long)spans, spans == 1 ? "" : "s",
            workflows->failed ? "" : workflows->data);
     fflush(stdout);

@@ -5,6 +5,7 @@
 #include "config.h"
 #include "export/transport.h"
 #include "host/container.h"
+#include "settings.h"
 #include "trace/sampler.h"
 
 #include <errno.h>
@@ -155,7 +156,7 @@ static struct agent_self read_self(const json_t *info) {
     struct agent_self self = {.version = ""};
     const json_t *endpoints = json_object_get(info, "endpoints");
     const char *version = json_string_value(json_object_get(info, "version"));
-    if (version) snprintf(self.version, sizeof self.version, "%s", version);
+    if (version && settings_is_word(version)) snprintf(self.version, sizeof self.version, "%s", version);
     for (size_t i = 0; i < json_array_size(endpoints); i++) {
         const char *endpoint = json_string_value(json_array_get(endpoints, i));
         self.takes_traces |= endpoint && strcmp(endpoint, "/v0.4/traces") == 0;
