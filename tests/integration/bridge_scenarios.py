@@ -197,9 +197,9 @@ def what_the_program_s_stack_or_memory_has_no_room_for_does_not_end_the_bridge()
 
     raising = [RecursionError(), MemoryError()]
     with Bridge(enter=enter):
-        assert PROBE.probe_enter(TRACE, 1, None) is None
-        assert PROBE.probe_enter(TRACE, 2, None) is None
-        token = PROBE.probe_enter(TRACE, 3, None)
+        assert PROBE.probe_enter(TRACE, 1, None, None) is None
+        assert PROBE.probe_enter(TRACE, 2, None, None) is None
+        token = PROBE.probe_enter(TRACE, 3, None, None)
         assert token is not None
         PROBE.probe_leave(token)
 
