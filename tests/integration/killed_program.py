@@ -1,10 +1,11 @@
 """Runs workflows of a stand-in, in a generation's folder, until it is killed, or does what its argument says.
 
-usage: killed_program.py DIARY [once | exec | again | die | die-early | sleep SECONDS | fork]
+usage: killed_program.py DIARY [once | exec [WHAT...] | again | die | die-early | sleep SECONDS | fork]
 
 DIARY gets a line "begin PROMPT" before each workflow, "end PROMPT" after it. once: one workflow. exec: a node of the first
-workflow replaces the process by one that runs another workflow. again: after some workflows a node replaces the process by one
-that does the same. die: a node kills the process. die-early: as if the clock had been set back before. sleep: a node takes so long. fork: as sleep, in the presence of
+workflow replaces the process by one that does WHAT, or runs another workflow. again: after some workflows a node replaces
+the process by one that does the same. die: a node kills the process. die-early: as if the clock had been set back before.
+sleep: a node takes so long. fork: as sleep, in the presence of
 a child that outlives the process, whose pid is the first line of the diary."""
 
 import os
@@ -15,7 +16,7 @@ import time
 from stand_in_program import application, nodes, shown
 
 DIARY, WHAT, *REST = (*sys.argv[1:], "")
-SUCCESSORS = {"exec": "once", "again": "again"}
+SUCCESSORS = {"exec": REST[:-1] or ["once"], "again": ["again"]}
 
 
 def note(*words):
@@ -25,7 +26,7 @@ def note(*words):
 
 def act(value, seconds):
     if seconds in SUCCESSORS:
-        os.execv(sys.executable, [sys.executable, sys.argv[0], DIARY, SUCCESSORS[seconds]])
+        os.execv(sys.executable, [sys.executable, sys.argv[0], DIARY, *SUCCESSORS[seconds]])
     if seconds == "die-early":
         from rig import flight  # here: only one test gives us that path
 

@@ -165,6 +165,31 @@ def test_a_machine_that_was_restarted(tmp_path, flight_folder, by):
         assert jobs(tmp_path) == {prompt: "failed"}
 
 
+@pytest.mark.parametrize("by", ["a supervisor", "the next start"])
+def test_a_machine_that_was_restarted_after_a_program_that_replaced_itself(tmp_path, flight_folder, by):
+    """Two memories of one process then: one of before its execv, one of after it."""
+    account = kills.Account(flight_folder)
+    supervisor = Supervisor(tmp_path, "http://127.0.0.1:1", "exec", "sleep", 60)
+    command = supervisor.begins()
+    wait_for("both nodes", 30, lambda: len([memory for memory in kills.left(flight_folder) if len(memory.open) == 2]) == 2)
+    supervisor.kill()
+    kill_stranger(command)
+    account.note()
+    begun = supervisor.prompts("begin")
+    for path in flight_folder.iterdir():
+        flight.move_to_another_boot(path)
+    with StrictAgent() as agent:
+        Supervisor(tmp_path, agent.url, "once", preload_only=by == "the next start").ends()
+        spans = account.check(agent)
+        assert set(agent.ask("ids").values()) == {1}
+    for span in account.open:
+        kills.assert_killed(spans[span], "HostRestarted")
+    killed = {span["meta"]["workflow.prompt_id"] for span in spans.values() if span["error"]}
+    assert killed == begun and len(killed) == 2
+    if by == "a supervisor":
+        assert jobs(tmp_path) == {prompt: "failed" for prompt in killed}
+
+
 def test_agent_away_at_all_kills_and_back_later(tmp_path, flight_folder):
     chance = random.Random(7)
     account = kills.Account(flight_folder)
