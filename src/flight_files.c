@@ -221,11 +221,12 @@ static bool is_dead(const struct candidate *file, const struct process_identity 
     const struct process_identity process = {header->pid, header->pid_start_ticks};
     const struct process_identity supervisor = {header->supervisor_pid, header->supervisor_start_ticks};
     char boot_id[PROCESS_BOOT_ID_SIZE];
+    if (process_is(&process, me)) return true;
     process_boot_id(boot_id);
     if (header->boot_id[0] && boot_id[0] && strncmp(header->boot_id, boot_id, sizeof boot_id) != 0)
         return true;
     if (!process_is(&supervisor, me) && process_runs(&supervisor)) return false;
-    return process_is(&process, me) || !process_runs(&process);
+    return header->replaced || !process_runs(&process);
 }
 
 static int claim_opened(struct candidate *file, const struct process_identity *named,

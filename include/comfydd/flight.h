@@ -60,7 +60,10 @@ struct flight_header {
     int32_t
         raised_thread; /* the thread in which an exception has left the executor; 0: a workflow has begun since */
     uint32_t worker_gone; /* 1: that thread has ended */
-    uint64_t reserved[7];
+    uint32_t
+        replaced; /* 1: the process has become another program (execv), whose next memory has noted it here */
+    uint32_t reserved_too;
+    uint64_t reserved[6];
 };
 
 /* What a span knows of its trace; repeated in every span so that any span can be the first of a chunk. */

@@ -67,12 +67,13 @@ static bool is_below_us(const struct flight_header *header) {
     return process_is(&supervisor, &state.self);
 }
 
-/* The first end of the command after the process's last sign of life; NULL when there was none, or it was not below us. While
- * nothing runs it is the latest one at least: the clock has been set back since that sign. */
+/* The first end of the command after the process's last sign of life; NULL when there was none, or it was not below us, or it
+ * had become another program before. While nothing runs it is the latest one at least: the clock has been set back since
+ * that sign. */
 static const struct death *death_of(const struct flight_header *header, bool running) {
     const struct death *first = NULL;
     unsigned known = state.death_count < MOST_DEATHS ? state.death_count : MOST_DEATHS;
-    if (!is_below_us(header)) return NULL;
+    if (!is_below_us(header) || header->replaced) return NULL;
     for (const struct death *death = state.deaths; death < state.deaths + known; death++)
         if (death->at_ns >= header->alive_ns && (!first || death->at_ns < first->at_ns)) first = death;
     if (!first && !running && known) first = &state.deaths[(state.death_count - 1) % MOST_DEATHS];
@@ -81,7 +82,7 @@ static const struct death *death_of(const struct flight_header *header, bool run
 
 /* Whether the command that a process was below is perhaps about to end too. */
 static bool is_too_early(const struct flight_header *header) {
-    return is_below_us(header) && clock_wall_ns() < header->alive_ns + YOUNG;
+    return is_below_us(header) && !header->replaced && clock_wall_ns() < header->alive_ns + YOUNG;
 }
 
 static struct recover_verdict judge(const struct flight_header *header, const struct death *death) {

@@ -1,5 +1,6 @@
 /* orphans: what earlier processes of this user have recorded and not delivered, because they were killed or the agent was
- * not there. The next one to trace a workflow sends it (without a supervisor; its own come first where there is one). */
+ * not there. The next one to trace a workflow sends it; where there is a supervisor, that one does, and is only told of
+ * what earlier programs (execv) of this process have left. */
 #ifndef COMFYDD_ORPHANS_H
 #define COMFYDD_ORPHANS_H
 

@@ -111,13 +111,14 @@ struct recover_verdict recover_unseen(const struct flight_header *header,
     const struct process_identity dead = {header->pid, header->pid_start_ticks};
     char boot_id[PROCESS_BOOT_ID_SIZE];
     process_boot_id(boot_id);
-    if (boot_id[0] && header->boot_id[0] && strcmp(header->boot_id, boot_id) != 0)
-        return (struct recover_verdict){"killed", "HostRestarted",
-                                        "The machine was restarted while this was running.", 0};
-    if (process_is(&dead, self))
+    bool another_boot = boot_id[0] && header->boot_id[0] && strcmp(header->boot_id, boot_id) != 0;
+    if (header->replaced || (!another_boot && process_is(&dead, self)))
         return (struct recover_verdict){
             "killed", "ProcessRestarted",
             "The process replaced itself by another program (execv) while this was running: a restart.", 0};
+    if (another_boot)
+        return (struct recover_verdict){"killed", "HostRestarted",
+                                        "The machine was restarted while this was running.", 0};
     if (header->clean_exit)
         return (struct recover_verdict){"killed", "ProcessEnded",
                                         "The process ended in an orderly way while this was running.", 0};
@@ -129,10 +130,18 @@ bool recover_is_temporary(int error) {
     return error == -EAGAIN || error == -ENOMEM;
 }
 
-void recover_note_told(int file) {
-    const uint32_t told = 1;
-    ssize_t written = pwrite(file, &told, sizeof told, offsetof(struct flight_header, told));
+static void note(int file, size_t offset) {
+    const uint32_t yes = 1;
+    ssize_t written = pwrite(file, &yes, sizeof yes, (off_t)offset);
     (void)written;
+}
+
+void recover_note_told(int file) {
+    note(file, offsetof(struct flight_header, told));
+}
+
+void recover_note_replaced(int file) {
+    note(file, offsetof(struct flight_header, replaced));
 }
 
 /* The file's key for a name; where it has none, the next one after its table. */

@@ -67,4 +67,7 @@ bool recover_is_temporary(int error);
 /* Notes in the file (header.told) that the jobs that were running have been recorded. */
 void recover_note_told(int file);
 
+/* Notes in the file (header.replaced) that its process has become another program. */
+void recover_note_replaced(int file);
+
 #endif

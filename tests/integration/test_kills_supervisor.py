@@ -84,9 +84,15 @@ def kill_stranger(pid):
 def jobs(tmp_path):
     """The rows of the jobs table: {prompt: state}; one for each run."""
     with contextlib.closing(sqlite3.connect(tmp_path / "jobs.db")) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'comfydd_jobs'").fetchall():
+            return {}  # the table is made on first use
         rows = connection.execute("SELECT prompt_id, state FROM comfydd_jobs").fetchall()
     assert len(rows) == len(dict(rows))
     return dict(rows)
+
+
+def start_of(span):
+    return span["start"]
 
 
 @contextlib.contextmanager
@@ -142,6 +148,29 @@ def test_spans_and_jobs_arrive_once(tmp_path, flight_folder):
     assert jobs(tmp_path) == {prompt: "failed" for prompt in killed}
 
 
+@pytest.mark.parametrize("then", ["lives", "is killed"])
+def test_a_program_that_replaces_itself(tmp_path, flight_folder, then):
+    """As ComfyUI-Manager's restart does: no end of the command, and told as what it was."""
+    with StrictAgent() as agent:
+        supervisor = Supervisor(tmp_path, agent.url, "exec", "sleep", 60, options=["--restart=never"])
+        command = supervisor.begins()
+        wait_for("its successor", 30, lambda: len(supervisor.prompts("begin")) == 2)
+        if then == "lives":
+            wait_for("the job's row", 30, lambda: (tmp_path / "jobs.db").exists() and jobs(tmp_path))
+        else:
+            wait_for("both nodes", 30, lambda: sum(len(memory.open) for memory in kills.left(flight_folder)) == 4)
+        kill_stranger(command)
+        supervisor.process.wait(30)
+        assert not list(flight_folder.iterdir())
+        spans = agent.spans
+        assert set(agent.ask("ids").values()) == {1}
+    roots = [span for span in spans if span["name"] == "comfyui.workflow.execute"]
+    first, second = sorted(roots, key=start_of)
+    kills.assert_killed(first, "ProcessRestarted")
+    kills.assert_killed(second, "ProcessKilled")
+    assert jobs(tmp_path) == {root["meta"]["workflow.prompt_id"]: "failed" for root in roots}
+
+
 @pytest.mark.parametrize("by", ["a supervisor", "the next start"])
 def test_a_machine_that_was_restarted(tmp_path, flight_folder, by):
     with StrictAgent() as agent:
@@ -182,12 +211,12 @@ def test_a_machine_that_was_restarted_after_a_program_that_replaced_itself(tmp_p
         Supervisor(tmp_path, agent.url, "once", preload_only=by == "the next start").ends()
         spans = account.check(agent)
         assert set(agent.ask("ids").values()) == {1}
-    for span in account.open:
-        kills.assert_killed(spans[span], "HostRestarted")
-    killed = {span["meta"]["workflow.prompt_id"] for span in spans.values() if span["error"]}
-    assert killed == begun and len(killed) == 2
+    first, second = sorted((spans[span] for span in account.open if "workflow.status" in spans[span]["meta"]), key=start_of)
+    kills.assert_killed(first, "ProcessRestarted")
+    kills.assert_killed(second, "HostRestarted")
+    assert {first["meta"]["workflow.prompt_id"], second["meta"]["workflow.prompt_id"]} == begun
     if by == "a supervisor":
-        assert jobs(tmp_path) == {prompt: "failed" for prompt in killed}
+        assert jobs(tmp_path) == {prompt: "failed" for prompt in begun}
 
 
 def test_agent_away_at_all_kills_and_back_later(tmp_path, flight_folder):

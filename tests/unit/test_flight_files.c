@@ -353,6 +353,23 @@ static void a_supervisor_comes_first_as_long_as_it_lives(void **state) {
     assert_claimed();
 }
 
+static void earlier_programs_of_a_process_are_over(void **state) {
+    (void)state;
+    struct flight_header header = header_of(self);
+    header.supervisor_pid = getppid(); /* it lives */
+    leave(name_of(self, 0), &header);
+    assert_claimed(); /* by its process */
+    unlink(name_of(self, 0));
+    const struct process_identity parent = {.pid = getppid()};
+    header = header_of(parent);
+    leave(name_of(parent, 0), &header);
+    assert_left_alone(name_of(parent, 0));
+    unlink(name_of(parent, 0));
+    header.replaced = 1;
+    leave(name_of(parent, 0), &header);
+    assert_claimed();
+}
+
 /* ---- rubbish ---- */
 
 static void files_that_were_never_finished_go_after_a_minute(void **state) {
@@ -493,6 +510,7 @@ int main(void) {
         TEST(names_of_others_are_left_alone),
         TEST(another_boot_is_over),
         TEST(a_supervisor_comes_first_as_long_as_it_lives),
+        TEST(earlier_programs_of_a_process_are_over),
         TEST(files_that_were_never_finished_go_after_a_minute),
         TEST(a_file_shorter_than_its_header_goes_too),
         TEST(files_of_another_version_are_passed_for_a_day),

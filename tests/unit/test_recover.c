@@ -334,6 +334,9 @@ static void a_death_that_nobody_saw_is_told_from_the_header(void **state) {
     assert_string_equal(recover_unseen(&header, &other).error_type, "ProcessEnded");
     strcpy(header.boot_id, "another");
     assert_string_equal(recover_unseen(&header, &self).error_type, "HostRestarted");
+    recover_note_replaced(file);
+    assert_int_equal(recover_read_header(file, &header), 0);
+    assert_string_equal(recover_unseen(&header, &other).error_type, "ProcessRestarted");
 }
 
 static void an_address_that_cannot_be_used_loses_nothing(void **state) {
