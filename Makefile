@@ -20,10 +20,13 @@ fuzz_FLAGS    := -O1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,u
 linux-x86_64_FLAGS  := -O2
 linux-aarch64_FLAGS := -O2 -mno-outline-atomics # functions that choose instructions at run time come with a constructor
 VARIANT_FLAGS := $($(VARIANT)_FLAGS)
-LIB_LDFLAGS   := -shared -nostartfiles -Wl,-z,defs -Wl,-z,lazy -Wl,-z,relro -Wl,--version-script=$(BUILD)/exports.map -Wl,--as-needed
+LIB_LDFLAGS   := -shared -nostartfiles -Wl,-z,defs -Wl,-z,lazy -Wl,-z,relro -Wl,--version-script=src/versions.map -Wl,--as-needed
 # A folder with include/ and static libraries in lib/, instead of the system's.
 THIRD_PARTY   ?=
 JANSSON       := $(if $(THIRD_PARTY),$(THIRD_PARTY)/lib,$(BUILD))/libjansson.a
+, := ,
+# Of ours all is hidden; the system's static libraries are not.
+LIB_LDFLAGS   += $(if $(THIRD_PARTY),,-Wl$(,)--exclude-libs$(,)ALL)
 STATIC_LIBS   := $(if $(THIRD_PARTY),$(THIRD_PARTY)/lib/libmsgpackc.a,-l:libmsgpackc.a) $(JANSSON)
 
 SOURCES  := $(sort $(wildcard src/*.c src/base/*.c src/host/*.c src/trace/*.c src/export/*.c src/cuda/*.c src/python/*.c src/comfy/*.c))
@@ -63,7 +66,7 @@ $(BUILD)/libjansson.a: Makefile
 	@mkdir -p $(@D)
 	objcopy $(foreach name,$(JANSSON_OURS),--redefine-sym $(name)=comfydd_json_$(name)) --wildcard --weaken-symbol='__*_chk' $$($(CC) -print-file-name=libjansson.a) $@
 
-$(BUILD)/libcomfydd.so: $(OBJECTS) $(JANSSON) $(BUILD)/exports.map
+$(BUILD)/libcomfydd.so: $(OBJECTS) $(JANSSON) src/versions.map $(BUILD)/exports.map
 	$(CC) $(VARIANT_FLAGS) $(LIB_LDFLAGS) $(LDFLAGS) -o $@ $(OBJECTS) $(STATIC_LIBS) -pthread
 
 $(BUILD)/exports.map: src/exports.map.in src/cuda/cuda_api.def

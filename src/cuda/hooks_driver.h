@@ -3,7 +3,7 @@
  * A wrapper is given out in place of the address of the real function, wherever a program asks for that: dlsym,
  * cuGetProcAddress, cudaGetDriverEntryPoint. By address, because names do not tell: what cuGetProcAddress gives for a name
  * depends on the version asked for (HAMi-core issues 57, 65, 233, 320). Programs that are linked with the driver's library
- * itself are not seen.
+ * itself: cuda/hooks_linked.c.
  *
  * Any thread; takes the loader's lock until the driver's library has been found. */
 #ifndef COMFYDD_HOOKS_DRIVER_H

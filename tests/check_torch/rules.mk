@@ -8,9 +8,8 @@ check-torch: all $(BUILD)/check_torch/probe.so fake-cuda $(VENV) $(TORCH) ## rea
 # The library with a way to read its figures where there is no ComfyUI.
 $(BUILD)/check_torch/probe.so: tests/check_torch/probe.c $(BUILD)/libcomfydd.so
 	@mkdir -p $(@D)
-	sed 's/global:/global: probe_*;/' $(BUILD)/exports.map >$(@:.so=.map)
 	$(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(VARIANT_FLAGS) $(CFLAGS) -MMD -MP \
-	    $(subst $(BUILD)/exports.map,$(@:.so=.map),$(LIB_LDFLAGS)) $(LDFLAGS) -o $@ $< $(OBJECTS) $(STATIC_LIBS) -pthread
+	    $(LIB_LDFLAGS) $(LDFLAGS) -o $@ $< $(OBJECTS) $(STATIC_LIBS) -pthread
 
 # PyTorch's libraries find NVIDIA's runtime by their RPATH, whatever LD_LIBRARY_PATH says: the fake one takes its place.
 $(TORCH): tests/check_torch/requirements.txt

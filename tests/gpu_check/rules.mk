@@ -11,5 +11,5 @@ $(GPU_CHECK)/%.o: src/cuda/%.c tests/gpu_check/counting.h
 COUNTED := hooks_driver.o hooks_runtime.o
 $(GPU_CHECK)/counting.so: tests/gpu_check/counting.c tests/check_torch/probe.c $(addprefix $(GPU_CHECK)/,$(COUNTED)) $(BUILD)/check_torch/probe.so
 	$(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(VARIANT_FLAGS) $(CFLAGS) \
-	    $(subst $(BUILD)/exports.map,$(BUILD)/check_torch/probe.map,$(LIB_LDFLAGS)) $(LDFLAGS) -o $@ $(filter %.c %.o,$^) \
+	    $(LIB_LDFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.o,$^) \
 	    $(filter-out $(addprefix $(BUILD)/cuda/,$(COUNTED)),$(OBJECTS)) $(STATIC_LIBS) -pthread

@@ -14,11 +14,13 @@
 #define RUNTIME(name, ...) extern int name();
 #define HIP(name, ...)     extern int name();
 #define C10(name)          extern int name();
+#define DRIVER(name, ...)  extern int hooks_linked_##name();
 #include "cuda/cuda_api.def"
 static int (*const exported[])() __attribute__((used)) = {
 #define RUNTIME(name, ...) name,
 #define HIP(name, ...)     name,
 #define C10(name)          name,
+#define DRIVER(name, ...)  hooks_linked_##name,
 #include "cuda/cuda_api.def"
 };
 

@@ -36,7 +36,7 @@ def build_probe(name, folder, *objects):
     subprocess.run(
         ["cc", "-std=c11", "-D_GNU_SOURCE", "-DPy_LIMITED_API=0x03090000", "-fvisibility=hidden", "-fPIC"]
         + ["-I", REPOSITORY / "src", "-I", REPOSITORY / "include", "-isystem", sysconfig.get_path("include")]
-        + ["-shared", "-o", path, HERE / f"{name}.c", *(REPOSITORY / file for file in objects)],
+        + ["-shared", f"-Wl,--version-script={REPOSITORY / 'src/versions.map'}", "-o", path, HERE / f"{name}.c", *(REPOSITORY / file for file in objects)],
         check=True,
         timeout=300,
     )

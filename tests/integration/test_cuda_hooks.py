@@ -43,6 +43,11 @@ def test_every_function_of_the_list(hooked, runtime):
     hooked("hooked_functions", runtime=runtime, link=[HIP], memory="1G")
 
 
+@pytest.mark.parametrize("variables", [{}, {"LD_BIND_NOW": "1"}], ids=["lazily", "at once"])
+def test_every_function_of_a_program_that_is_linked_with_the_driver(hooked, variables):
+    hooked("hooked_functions", link=["-DLINKED", "-l:libcuda.so.1", HIP], memory="1G", variables=variables)
+
+
 # ---- other runtimes and libraries in between ----
 
 
@@ -224,6 +229,27 @@ def test_a_driver_that_is_closed_and_opened_again(hooked, library):
 
 def test_eight_threads_and_a_hundred_thousand_allocations(hooked):
     hooked("hooked_threads", memory="64G")
+
+
+@pytest.mark.parametrize("has_driver", [True, False])
+def test_lookups_do_not_find_what_is_exported_for_linked_programs(hooked, has_driver):
+    """A program that looks whether there is a driver; and one that patches what it finds, as UCX does."""
+    link = ["-l:libcuda.so.1", "-ldl"] if has_driver else ["-DWITHOUT", "-ldl"]
+    bare = hooked("hooked_linked", runtime=None, link=link, preload=[])
+    assert ("cuMemAlloc_v2: libcuda.so.1" if has_driver else "cuMemAlloc_v2: none, ") in bare
+    assert ("allocating without a context: 3" in bare) == has_driver
+    assert hooked("hooked_linked", runtime=None, link=link, preload=[LIBRARY]) == bare
+    by_handle = "of the program: "  # finds the driver's too, and is given the wrapper
+    out = hooked("hooked_linked", runtime=None, link=link)
+    assert out.replace(f"{by_handle}cuda_probe.so", f"{by_handle}libcuda.so.1") == bare
+
+
+def test_a_linked_program_and_an_interposer_after_us(hooked, library, probe):
+    """Whose limits, say, still hold (HAMi-core): it is called, and calls the driver."""
+    other = library("limiter", "limiter.so", link=["-ldl"])
+    linked = ["-DLINKED", "-l:libcuda.so.1"]
+    out = hooked("hooked_limited", link=linked, preload=[probe, other])
+    assert out == hooked("hooked_limited", link=linked, preload=[other]) == "refused: 2\nallowed: 0\n"
 
 
 def test_every_function_from_eight_threads(hooked):

@@ -1,4 +1,4 @@
-/* Every function of cuda_api.def: what it allocates is in the ledger, once; what it frees is not; a failure changes nothing
+/* Every function of cuda_api.def, the driver's by the addresses that dlsym gives, or by name when compiled with LINKED: what it allocates is in the ledger, once; what it frees is not; a failure changes nothing
  * and is counted once; and every call has reached the real function. With an argument: what comes in pairs, from so many threads
  * at once; then only sums are known. */
 #include "cuda/cuda_abi.h"
@@ -11,9 +11,13 @@
 
 #define MIB (1ull << 20)
 
-#define RUNTIME(name, parameters, ...)                      int name parameters;
-#define HIP(name, parameters, ...)                          int name parameters;
+#define RUNTIME(name, parameters, ...) int name parameters;
+#define HIP(name, parameters, ...)     int name parameters;
+#ifdef LINKED
+#define DRIVER(name, base, since, streams, parameters, ...) int name parameters;
+#else
 #define DRIVER(name, base, since, streams, parameters, ...) static int(*name) parameters;
+#endif
 #include "cuda/cuda_api.def"
 
 int cudaGetLastError(void);
@@ -24,9 +28,13 @@ static int (*get_current)(cuda_context *), (*get_device)(cuda_device *), (*set_c
 static void load_driver(void) {
     void *handle = dlopen("libcuda.so.1", RTLD_NOW);
     MUST(handle);
+#ifdef LINKED
+#define DRIVER(name, ...) must_be_ours(#name, (void *)name);
+#else
 #define DRIVER(name, ...)                                                                                    \
     *(void **)&name = dlsym(handle, #name);                                                                  \
     must_be_ours(#name, (void *)name);
+#endif
     void must_be_ours(const char *name, void *address);
 #include "cuda/cuda_api.def"
     *(void **)&get_current = dlsym(handle, "cuCtxGetCurrent");
@@ -271,7 +279,7 @@ static void figures(void) {
 }
 
 static void addresses(void) {
-    void *given[6];
+    void *given[6], *wrapper = dlsym(dlopen("libcuda.so.1", RTLD_NOW), "cuMemAlloc_v2");
     int status;
 
     MUST_GIVE(0, cuGetProcAddress("cuMemAlloc", &given[0], 12000, 0));
@@ -281,7 +289,8 @@ static void addresses(void) {
     MUST_GIVE(0, cudaGetDriverEntryPointByVersion("cuMemAlloc", &given[4], 12000, 0, &status));
     MUST_GIVE(0, cudaGetDriverEntryPointByVersion_ptsz("cuMemAlloc", &given[5], 12000, 0, &status));
     for (int i = 0; i < 6; i++)
-        MUST(given[i] == (void *)cuMemAlloc_v2);
+        MUST(given[i] == wrapper);
+    must_be_ours("cuMemAlloc", wrapper);
 }
 
 static void hip(void) {
