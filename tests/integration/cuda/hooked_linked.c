@@ -17,7 +17,11 @@ static void say(const char *what, void *found) {
     Dl_info info = {0};
     const char *file = found && dladdr(found, &info) ? strrchr(info.dli_fname, '/') : NULL;
     const char *error = found ? NULL : dlerror();
-    printf("%s: %s%s%s\n", what, file ? file + 1 : found ? "?" : "none", error ? ", " : "", error ? error : "");
+    printf("%s: %s%s%s\n", what,
+           file    ? file + 1
+           : found ? "?"
+                   : "none",
+           error ? ", " : "", error ? error : "");
 }
 
 int main(void) {
