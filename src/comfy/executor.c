@@ -491,6 +491,14 @@ static void succeed(const struct watch_call *watched, const struct generation *g
     }
 }
 
+/* Not when its prompt was left, on another thread, while Python code ran here. */
+static bool is_open(const struct workflow *workflow) {
+    const struct workflow *open = workflows;
+    while (open && open != workflow)
+        open = open->next;
+    return open != NULL;
+}
+
 static void node_left(const struct watch_call *watched, void *key, void *context, PyObject *value,
                       bool raised) {
     const struct generation *generation = context;
@@ -503,6 +511,11 @@ static void node_left(const struct watch_call *watched, void *key, void *context
     struct node *node = call.node;
     node->active_ns += now - call.entered_ns;
     struct outcome outcome = raised ? read_exception(workflow, value) : read_result(generation, node, value);
+    if (!is_open(workflow)) {
+        failure_finish(&outcome.failure);
+        calls_finish(&call);
+        return;
+    }
     if (outcome.result == NODE_SUCCESS && !outcome.elsewhere) {
         succeed(watched, generation, &call, now);
     } else if (outcome.elsewhere) {

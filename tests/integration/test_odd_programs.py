@@ -52,6 +52,40 @@ def test_nodes_whose_ids_differ_at_the_end_only(agent, version, generation, turn
         assert len({span["meta"]["node.id"] for span in trace.nodes}) == 4
 
 
+LOOP = """
+from comfy_execution.graph_utils import GraphBuilder
+sys.setrecursionlimit(10000)
+
+class Loop(nodes.Node):
+    INPUTS = {"turns": {}}
+
+    def run(self, turns):
+        graph = GraphBuilder()
+        value = graph.node("Number", value=turns)
+        last = graph.node("Loop", "Recurse", turns=turns - 1) if turns > 1 else graph.node("AddOne", value=[value, 0])
+        both = graph.node("AddOne", a=[value, 0], b=[last, 0])
+        return {"result": ([both, 0],), "expand": graph.finalize()}
+
+nodes.NODE_CLASS_MAPPINGS.update(Loop=Loop)
+application.run_here({"1": node("Loop", turns=TURNS), "2": node("Show", value=["1", 0])}, "loop", {"job_id": "loop"})
+"""
+
+
+@pytest.mark.parametrize("generation", ["x1", "a3"])
+@ends
+def test_a_loop_made_of_expansions(agent, version, generation):
+    turns = 100
+    (trace,) = traces(agent, version, generation, LOOP.replace("TURNS", str(turns)), "loop")
+    ids = {span["meta"]["node.id"]: span for span in trace.nodes}
+    assert len(trace.nodes) == len(ids) == trace.root["metrics"]["workflow.nodes.total"] == 3 * turns + 2
+    assert {span["meta"]["node.result"] for span in trace.nodes} == {"SUCCESS"}
+    for node_id, span in ids.items():
+        parent_id, dot, _ = node_id.rpartition(".0.0.")
+        assert span["meta"].get("node.parent_id", "") == parent_id
+        assert span["metrics"]["node.executions"] == (2 if span["resource"] == "Loop" else 1)
+        assert span["meta"].get("node.display_id") == ("1" if dot else None)
+
+
 # ---- prompts inside of prompts
 
 NESTED = """
@@ -154,6 +188,63 @@ def test_tasks_of_what_the_executor_does_not_call_a_node(agent, version):
     (trace,) = traces(agent, version, "a3", OTHERS_TASKS, "tasks")
     assert trace.root["metrics"]["workflow.nodes.executed"] == trace.root["metrics"]["workflow.nodes.total"] == 2
     assert len(trace.nodes) == 2
+
+
+OUTLIVES = """
+import threading
+
+reading, over = threading.Event(), threading.Event()
+
+class Odd(Exception):
+    def __str__(self):
+        reading.set()
+        over.wait(10)
+        return "odd"
+
+class FailOddly(nodes.Node):
+    def run(self):
+        raise Odd
+
+class Spawn(nodes.Node):
+    OUTPUT_NODE = True
+
+    def run(self):
+        arguments = sys._getframe()
+        while arguments.f_code.co_name != "recursive_execute" or "server" not in arguments.f_locals:
+            arguments = arguments.f_back
+        given = dict(arguments.f_locals)
+        names = execution.recursive_execute.__code__.co_varnames
+        call = [given[name] for name in names[:execution.recursive_execute.__code__.co_argcount]]
+        call[3] = "failing"
+
+        def work():
+            try:
+                execution.recursive_execute(*call)
+            except Odd:
+                pass
+
+        global thread
+        thread = threading.Thread(target=work)
+        thread.start()
+        reading.wait(10)
+        return {"ui": {}}
+
+import execution
+nodes.NODE_CLASS_MAPPINGS.update(FailOddly=FailOddly, Spawn=Spawn)
+prompt = {"spawn": node("Spawn"), "failing": node("FailOddly")}
+application.run_here(prompt, "outlived", {"job_id": "outlived"})
+over.set()
+thread.join()
+result("ended")
+"""
+
+
+@every_python
+def test_a_node_on_another_thread_that_outlives_its_prompt(agent, version):
+    variables = {"DD_TRACE_AGENT_URL": agent.url, "MALLOC_PERTURB_": "165"}
+    assert results(version, "r2", OUTLIVES, **variables) == ["ended"]
+    trace = session.of_job(agent.take_spans(), "outlived")
+    assert sorted(span["meta"]["node.result"] for span in trace.nodes) == ["PENDING", "SUCCESS"]
 
 
 # ---- signals and ends
