@@ -156,6 +156,7 @@ install: all ## into PREFIX (default /usr/local)
 	install -D -m 755 scripts/comfyui-with-comfydd $(DESTDIR)$(PREFIX)/bin/comfyui-with-comfydd
 	install -D -m 755 scripts/entrypoint.sh $(DESTDIR)$(PREFIX)/bin/comfydd-entrypoint
 
+include tests/check_image/rules.mk
 include tests/check_torch/rules.mk
 include tests/check_vm/rules.mk
 include tests/gpu_check/rules.mk

@@ -1,7 +1,8 @@
 #!/bin/sh
 # A container's entrypoint: runs its arguments, or without any ComfyUI where it finds it, under `comfydd run`.
 #
-#   ENTRYPOINT ["/opt/comfydd/bin/comfydd-entrypoint"]        and the image's own CMD stays as it is
+#   ENTRYPOINT ["/opt/comfydd/bin/comfydd-entrypoint"]
+#   CMD ["/start.sh"]                                         what the image's own ENTRYPOINT and CMD were
 #
 # COMFYUI_PATH names ComfyUI's folder, when it is in none of the usual places. Options of comfydd run are given as
 # COMFYDD_* variables. For images whose start script overwrites LD_PRELOAD: COMFYDD_LD_SO_PRELOAD=/etc/ld.so.preload adds the
