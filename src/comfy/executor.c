@@ -10,6 +10,7 @@
 #include "comfy/memory.h"
 #include "comfy/queue.h"
 #include "comfy/reruns.h"
+#include "comfy/status.h"
 #include "comfy/workflow.h"
 #include "config.h"
 #include "python/bridge.h"
@@ -138,44 +139,11 @@ static void prompt_entered(const struct watch_call *watched, void *key, void *co
     calls_enter_bridge(key, workflow, workflow->span_id);
 }
 
-static bool is_about(PyObject *message, const struct workflow *workflow) {
-    PyObject *prompt_id = python_item(message, "prompt_id");
-    char id[WORKFLOW_ID_SIZE];
-    python_text(prompt_id, id, sizeof id);
-    bool same = !prompt_id || strcmp(id, workflow->prompt_id) == 0;
-    python_decref(prompt_id);
-    return same;
-}
-
-/* The data of the executor's own message `event` about this workflow; NULL when there was none (there are no messages at all
- * before 2024-01). An executor has one list: of the prompt before while a new one begins, and of one that it ran inside of
- * this. New reference. */
-static PyObject *find_message(const struct workflow *workflow, PyObject *executor, const char *event) {
-    PyObject *messages = executor ? python_attribute(executor, "status_messages") : NULL;
-    PyObject *data = NULL;
-    Py_ssize_t count = messages ? PySequence_Size(messages) : 0;
-    for (Py_ssize_t i = 0; i < count && !data; i++) {
-        PyObject *message = PySequence_GetItem(messages, i);
-        PyObject *name = message ? PySequence_GetItem(message, 0) : NULL;
-        char text[64];
-        python_text(name, text, sizeof text);
-        if (strcmp(text, event) == 0) data = PySequence_GetItem(message, 1);
-        if (data && !is_about(data, workflow)) {
-            Py_DecRef(data);
-            data = NULL;
-        }
-        python_decref(name);
-        python_decref(message);
-    }
-    PyErr_Clear();
-    python_decref(messages);
-    return data;
-}
-
 /* What no node's call showed: a dependency cycle, or an interrupt between two nodes. */
 static void read_outcome(struct workflow *workflow, PyObject *executor) {
-    PyObject *error = find_message(workflow, executor, "execution_error");
-    PyObject *interrupt = error ? NULL : find_message(workflow, executor, "execution_interrupted");
+    PyObject *error = status_message(executor, workflow->prompt_id, "execution_error");
+    PyObject *interrupt =
+        error ? NULL : status_message(executor, workflow->prompt_id, "execution_interrupted");
     if (error || interrupt) {
         struct failure failure = {.interrupted = interrupt != NULL};
         if (error) failure = failure_read(NULL, error);
@@ -215,7 +183,7 @@ static void report_cached(const void *prompt_key, PyObject *outputs) {
         ids = PySequence_List(
             outputs); /* its keys: at the first node's call, all of them are from earlier runs */
     } else {
-        PyObject *message = find_message(workflow, call->executor, "execution_cached");
+        PyObject *message = status_message(call->executor, workflow->prompt_id, "execution_cached");
         ids = python_item(message, "nodes");
         python_decref(message);
     }
