@@ -50,6 +50,8 @@ struct config {
     const char *version;        /* DD_VERSION, else version in the tags, or NULL */
     const char *tags;           /* DD_TAGS (OTEL_RESOURCE_ATTRIBUTES), or NULL; config_each_tag splits it */
     const char *hostname;       /* DD_HOSTNAME, or NULL */
+    const char *git_repository; /* DD_GIT_REPOSITORY_URL, or NULL */
+    const char *git_commit;     /* DD_GIT_COMMIT_SHA, or NULL */
     const char *external_env;   /* DD_EXTERNAL_ENV, or NULL */
     const char *agent_host;     /* DD_AGENT_HOST */
     int64_t agent_port;         /* DD_TRACE_AGENT_PORT, 1 .. 65,535 */

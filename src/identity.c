@@ -30,6 +30,17 @@ static void number(struct buf *out, enum tag key, double value) {
     out->size += room;
 }
 
+/* Without a user's name or password: https://user:token@host/path. */
+static void repository(struct buf *out, const char *url) {
+    const char *host = url ? strstr(url, "://") : NULL;
+    if (host) host += strlen("://");
+    size_t host_size = host ? strcspn(host, "/") : 0;
+    const char *at = host ? memrchr(host, '@', host_size) : NULL;
+    char clean[1024];
+    if (at) snprintf(clean, sizeof clean, "%.*s%s", (int)(host - url), url, at + 1);
+    text(out, TAG_GIT_REPOSITORY, at ? clean : url);
+}
+
 static void user_tag(void *context, const char *name, const char *value) {
     /* These have variables of their own, which config.c has settled. */
     if (strcmp(name, "service") == 0 || strcmp(name, "env") == 0 || strcmp(name, "version") == 0) return;
@@ -52,6 +63,8 @@ static void *make_entries(const struct config *config, size_t *size) {
         gethostname(host, sizeof host - 1);
         text(&out, TAG_HOSTNAME, config->hostname ? config->hostname : host);
     }
+    repository(&out, config->git_repository);
+    text(&out, TAG_GIT_COMMIT, config->git_commit);
     if (config->tags) config_each_tag(config->tags, user_tag, &out);
     if (out.failed) buf_finish(&out);
     *size = out.size;

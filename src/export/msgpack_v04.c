@@ -115,8 +115,10 @@ static void take_trace(struct v04_identity *id, struct encoding *e, const struct
     take_rate(id, OWN_RULE_RATE, trace->rule_rate);
     take_rate(id, OWN_LIMIT_RATE, trace->limit_rate);
     take_rate(id, OWN_TRACER_KEEP_RATE, keep_rate);
-    if (id->hostname.size)
-        v04_identity_text(id, v04_identity_own(id, OWN_HOSTNAME), id->hostname.data, id->hostname.size);
+    struct flight_tag tag;
+    const void *value;
+    for (size_t offset = 0; flight_tag_next(id->chunk.data, id->chunk.size, &offset, &tag, &value);)
+        v04_identity_entry(id, &tag, value);
     if (trace->priority > 0 && trace->mechanism >= 0) {
         int size = snprintf(e->decision_maker, sizeof e->decision_maker, "-%d", trace->mechanism);
         v04_identity_text(id, v04_identity_own(id, OWN_DECISION_MAKER), e->decision_maker, (size_t)size);

@@ -8,7 +8,6 @@
 
 static const char *const own_names[OWN_COUNT] = {
     [OWN_ORIGIN] = "_dd.origin",
-    [OWN_HOSTNAME] = "_dd.hostname",
     [OWN_DECISION_MAKER] = "_dd.p.dm",
     [OWN_TRACE_ID_HIGH] = "_dd.p.tid",
     [OWN_KEPT_RATE] = "_dd.p.ksr",
@@ -31,8 +30,14 @@ static enum v04_role role_of(const char *name) {
         const char *name;
         enum v04_role role;
     } fields[] = {
-        {"<resource>", ROLE_RESOURCE}, {"<origin>", ROLE_ORIGIN}, {"<propagated>", ROLE_PROPAGATED},
-        {"<user tag>", ROLE_USER_TAG}, {"service", ROLE_SERVICE}, {"_dd.hostname", ROLE_HOSTNAME},
+        {"<resource>", ROLE_RESOURCE},
+        {"<origin>", ROLE_ORIGIN},
+        {"<propagated>", ROLE_PROPAGATED},
+        {"<user tag>", ROLE_USER_TAG},
+        {"service", ROLE_SERVICE},
+        {"_dd.hostname", ROLE_CHUNK},
+        {"_dd.git.repository_url", ROLE_CHUNK},
+        {"_dd.git.commit.sha", ROLE_CHUNK},
         {"<event oom>", ROLE_EVENT},
     };
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
@@ -40,9 +45,13 @@ static enum v04_role role_of(const char *name) {
     return name[0] == '<' ? ROLE_UNKNOWN : ROLE_TAG;
 }
 
+static bool is_sent_by_name(enum v04_role role) {
+    return role == ROLE_TAG || role == ROLE_CHUNK;
+}
+
 uint32_t v04_identity_find(const struct v04_identity *id, const char *packed, size_t size) {
     uint32_t i = 0;
-    while (i < id->key_count && !(id->keys[i].role == ROLE_TAG && id->keys[i].packed_size == size &&
+    while (i < id->key_count && !(is_sent_by_name(id->keys[i].role) && id->keys[i].packed_size == size &&
                                   !memcmp(id->keys[i].packed, packed, size)))
         i++;
     return i;
@@ -56,7 +65,7 @@ static bool key_add(struct v04_identity *id, const char *name, size_t size, enum
     pack_text(&w, name, size, KEY_LIMIT);
     writer_end(&w, &packed);
     uint32_t index = (uint32_t)id->key_count;
-    uint32_t same = role == ROLE_TAG ? v04_identity_find(id, packed.data, packed.size) : index;
+    uint32_t same = is_sent_by_name(role) ? v04_identity_find(id, packed.data, packed.size) : index;
     id->keys[index] = (struct v04_key){.packed = packed.data,
                                        .packed_size = (uint32_t)packed.size,
                                        .same = same,
@@ -151,6 +160,15 @@ static bool identity_take_user_tags(struct v04_identity *id, const void *entries
     return true;
 }
 
+static bool keep_entry(struct buf *entries, const struct flight_tag *tag, const void *value) {
+    size_t room = flight_tag_room(tag->size);
+    char *at = buf_room(entries, room);
+    if (!at) return false;
+    flight_tag_write(at, tag->key, tag->type, value, tag->size);
+    entries->size += room;
+    return true;
+}
+
 static bool identity_take(struct v04_identity *id, const void *entries, size_t size) {
     const char *service = "comfyui";
     size_t service_size = strlen(service), offset = 0;
@@ -164,9 +182,8 @@ static bool identity_take(struct v04_identity *id, const void *entries, size_t s
         if (role == ROLE_SERVICE && tag.type == FLIGHT_TEXT && tag.size) {
             service = value;
             service_size = tag.size;
-        } else if (role == ROLE_HOSTNAME && tag.type == FLIGHT_TEXT) {
-            buf_clear(&id->hostname);
-            if (!buf_append(&id->hostname, value, tag.size)) return false;
+        } else if (role == ROLE_CHUNK && tag.type == FLIGHT_TEXT) {
+            if (!keep_entry(&id->chunk, &tag, value)) return false;
         } else if (role == ROLE_TAG && tag.type == FLIGHT_TEXT) {
             share_text(id, tag.key, value, tag.size);
         } else if (role == ROLE_TAG && flight_tag_number(&tag, value, &number)) {
@@ -212,7 +229,7 @@ void v04_identity_destroy(struct v04_identity *id) {
     v04_tags_finish(&id->span);
     buf_finish(&id->workflow.fields);
     buf_finish(&id->node.fields);
-    buf_finish(&id->hostname);
+    buf_finish(&id->chunk);
     free(id);
 }
 

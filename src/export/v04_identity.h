@@ -24,7 +24,7 @@ enum v04_role {
     ROLE_RESOURCE,   /* a field of the span */
     ROLE_SERVICE,    /* a field of the identity */
     ROLE_ORIGIN,     /* sent under another name */
-    ROLE_HOSTNAME,   /* of the identity, sent on a chunk's first span */
+    ROLE_CHUNK,      /* of the identity, sent on a chunk's first span */
     ROLE_PROPAGATED, /* brings its own name; for a chunk's first span */
     ROLE_EVENT,      /* the time of a span event */
     ROLE_USER_TAG,   /* brings its own name; of the identity */
@@ -43,7 +43,6 @@ struct v04_key {
 /* Tags that the encoder makes or looks for; their keys follow those of the name table. */
 enum v04_own {
     OWN_ORIGIN,
-    OWN_HOSTNAME,
     OWN_DECISION_MAKER,
     OWN_TRACE_ID_HIGH,
     OWN_KEPT_RATE,
@@ -73,7 +72,7 @@ struct v04_identity {
     struct v04_key *keys; /* owned: of the name table, then the encoder's own, then the user tags' */
     size_t key_count, name_count;
     struct v04_kind workflow, node;
-    struct buf hostname;
+    struct buf chunk;     /* entries of the identity for a chunk's first span */
     struct v04_tags span; /* of the span being encoded */
     bool overrides;       /* it has tags that its kind has too */
     bool events;          /* the agent takes span events */

@@ -77,6 +77,33 @@ def test_identity(agent, tmp_path, version):
             assert named == {"env": "test", "version": "1.2", "team": "blue", "floor": "3"}
 
 
+@pytest.mark.parametrize(
+    "url, sent",
+    [
+        ("https://example.com/a/b.git", "https://example.com/a/b.git"),
+        ("https://me:s3cret@example.com/a/b@c", "https://example.com/a/b@c"),
+        ("https://t0ken@example.com", "https://example.com"),
+        ("ssh://git@example.com:22/a/b", "ssh://example.com:22/a/b"),
+        ("git@example.com:a/b.git", "git@example.com:a/b.git"),
+    ],
+)
+def test_what_the_code_is_and_on_which_host_it_runs(agent, tmp_path, url, sent):
+    """Once per trace, where Datadog looks for it: on the first span of a chunk."""
+    done = run(
+        tmp_path,
+        agent,
+        ENDS[-1],
+        DD_GIT_REPOSITORY_URL=url,
+        DD_GIT_COMMIT_SHA="5ca1ab1e",
+        DD_TRACE_REPORT_HOSTNAME="true",
+        DD_HOSTNAME="gpu-7",
+    )
+    wanted = {"_dd.git.repository_url": sent, "_dd.git.commit.sha": "5ca1ab1e", "_dd.hostname": "gpu-7"}
+    for trace in done.traces.values():
+        assert wanted.items() <= trace.root["meta"].items()
+        assert not any(wanted.keys() & span["meta"].keys() for span in trace.nodes)
+
+
 @pytest.mark.parametrize("version", ENDS)
 @pytest.mark.parametrize("generation", scenarios.CACHE_NONE)
 @pytest.mark.parametrize("options, kept", [(["--cache-none"], 0), (["--cache-lru", "1"], 1), (["--cache-lru", "9"], 9)])

@@ -355,17 +355,22 @@ static void a_propagated_decision_maker_is_passed_on(void **state) {
     assert_meta(encode(span), "_dd.p.dm", "-4");
 }
 
-static void the_hostname_is_told_once_per_chunk(void **state) {
+static void host_and_code_are_told_once_per_chunk(void **state) {
     (void)state;
     text(&shared, TAG_SERVICE, "comfyui");
     text(&shared, TAG_HOSTNAME, "gpu-7");
+    text(&shared, TAG_GIT_COMMIT, "5ca1ab1e");
+    text(&shared, TAG_USER_TAG, "_dd.hostname:user");
     make_identity();
     struct flight_span spans[] = {some_span(FLIGHT_NODE, 2), some_span(FLIGHT_NODE, 3)};
     struct v04_span list[] = {{&spans[0], NULL, 0, 0}, {&spans[1], NULL, 0, 0}};
     const msgpack_object_array *array = chunk(list, 2, -1);
     assert_meta(&array->ptr[0], "_dd.hostname", "gpu-7");
-    assert_meta(&array->ptr[1], "_dd.hostname", NULL);
-    assert_integer(&array->ptr[0], "duration", 0); /* an end before the start */
+    assert_meta(&array->ptr[0], "_dd.git.commit.sha", "5ca1ab1e");
+    assert_meta(&array->ptr[1], "_dd.hostname", "user");
+    assert_meta(&array->ptr[1], "_dd.git.commit.sha", NULL);
+    assert_int_equal(get(&array->ptr[0], "meta")->via.map.size, 4); /* with kind and decision maker */
+    assert_integer(&array->ptr[0], "duration", 0);                  /* an end before the start */
 }
 
 static void snapshots_of_open_spans_say_so(void **state) {
@@ -521,7 +526,7 @@ int main(void) {
         ENCODING(the_sampling_decision_is_told_as_it_was_made),
         ENCODING(a_name_is_never_there_twice),
         ENCODING(a_propagated_decision_maker_is_passed_on),
-        ENCODING(the_hostname_is_told_once_per_chunk),
+        ENCODING(host_and_code_are_told_once_per_chunk),
         ENCODING(snapshots_of_open_spans_say_so),
         ENCODING(text_is_cleaned_and_cut_to_the_limits),
         ENCODING(names_and_service_are_cleaned_too),

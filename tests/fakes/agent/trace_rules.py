@@ -12,7 +12,8 @@ FIELDS = {
 }
 TEXT_LIMITS = {"service": 100, "name": 100, "resource": 5000, "type": 100}
 YEAR_2000 = 946684800 * 10**9
-FIRST_SPAN_ONLY = ("_dd.p.dm", "_dd.p.tid", "_dd.p.ksr", "_dd.hostname")
+FIRST_SPAN_ONLY = ("_dd.p.dm", "_dd.p.tid", "_dd.p.ksr", "_dd.hostname",
+                   "_dd.git.repository_url", "_dd.git.commit.sha")
 FIRST_SPAN_METRICS = ("_sampling_priority_v1", "_dd.agent_psr", "_dd.rule_psr", "_dd.limit_psr", "_dd.tracer_kr")
 
 
