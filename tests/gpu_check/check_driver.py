@@ -16,22 +16,28 @@ def few(items):
 
 def addresses(machine):
     bare, hooked = machine.run("addresses"), machine.run("addresses", preload=PROBE)
+    versioned = [name for name in machine.driver_symbols() if "@" in name and name.startswith("cu")]
+    yield judge(
+        "the driver exports its functions without versions", "none with one: a linked program's calls are seen by hooks",
+        not versioned, few(versioned) or "none")
     absent = f"; the driver has no {few(bare['absent'])}" if bare["absent"] else ""
     for which, name in (("v1", "cuGetProcAddress"), ("v2", "cuGetProcAddress_v2")):
         asked, differ = bare["asked"][which], bare["differ"][which]
-        figures = f"{asked - len(differ)} of {asked} questions (function, version, stream flags)"
-        figures += f", others: {few(differ)}" if differ else ""
-        yield judge(f"{name} answers the exported address", asked and not differ, figures + absent)
+        found = f"{asked - len(differ)}" + (f", others: {few(differ)}" if differ else "")
+        yield judge(
+            f"{name} answers the exported address", f"{asked} times (function, version, stream flags)",
+            asked and not differ, found + absent)
     asked, without = sum(hooked["asked"].values()), hooked["unhooked"]
-    figures = f"{asked - len(without)} of {asked}" + (f", others: {few(without)}" if without else "")
-    yield judge("with the library, it answers a hook", asked and not without, figures)
+    found = f"{asked - len(without)}" + (f", others: {few(without)}" if without else "")
+    yield judge("with the library, it answers a hook", f"{asked} times", asked and not without, found)
 
 
 def rounding(machine):
     grown = machine.run("pool_rounding", machine.runtime("shared"))
-    figures = ", ".join(f"{size}: {got}" for size, got in grown)
-    right = all(got == -(-size // UNIT) * UNIT for size, got in grown)
-    yield judge(f"a pool charges multiples of {UNIT} bytes", right, figures)
+    right = grown and all(got == -(-size // UNIT) * UNIT for size, got in grown)
+    yield judge(
+        "what a pool charges for some sizes", f"the next multiple of {UNIT} bytes", right,
+        ", ".join(f"{got} for {size}" for size, got in grown))
 
 
 def devices(machine):
@@ -48,6 +54,6 @@ def devices(machine):
         who, theirs = "NVML", [tuple(device) for device in found["nvml"] or []]
     same = {(uuid, name if uuid.startswith("GPU-") else "") for uuid, name in theirs}
     wrong = [f"{uuid} {name}" for uuid, name in ours if (uuid, name if uuid.startswith("GPU-") else "") not in same]
-    figures = f"{len(ours)} devices, {few([name for _, name in ours])}"
-    figures += f"; not there: {few(wrong)}; there: {few([' '.join(device) for device in theirs])}" if wrong else ""
-    yield judge(f"uuid and name are those of {who}", ours and not wrong, figures)
+    yield judge(
+        "uuid and name of the devices", f"those of {who}: {few([' '.join(device) for device in theirs]) or 'none'}",
+        ours and not wrong, few([' '.join(device) for device in ours]) or "none")

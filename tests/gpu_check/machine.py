@@ -80,8 +80,18 @@ class Machine:
         version = f"CUDA {found['version'] // 1000}.{found['version'] % 1000 // 10}"
         return f"{found['ours'][0][1]}, driver {found['driver'] or 'of unknown version'}, {version}"
 
-    def driver_library(self):
-        return pathlib.Path(self.run("devices", preload=PROBE)["library"])
+    @functools.lru_cache(maxsize=None)
+    def driver_symbols(self):
+        """The functions that the driver's library exports, with their versions if they have any ("name@version")."""
+        library = self.run("devices", preload=PROBE)["library"]
+        try:
+            done = subprocess.run(["readelf", "-W", "--dyn-syms", library], capture_output=True, text=True, timeout=60)
+        except FileNotFoundError:
+            raise Unable("there is no readelf (binutils)")
+        found = [line.split()[7] for line in done.stdout.splitlines() if " FUNC " in line and " UND " not in line]
+        if not found:
+            raise Broken(f"readelf finds no functions in {library}")
+        return found
 
     # ---- runtimes ----
 

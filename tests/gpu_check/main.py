@@ -28,7 +28,7 @@ def answers(check, machine):
     except Unable as why:
         yield report.skip(check.__name__, str(why))
     except (Broken, OSError, subprocess.SubprocessError) as error:
-        yield report.judge(check.__name__, False, str(error))
+        yield report.judge(check.__name__, "that its programs come to their end", False, str(error))
 
 
 def parse():

@@ -11,18 +11,21 @@ BEGIN, END = "<!-- table: scripts/gpu-check --write -->", "<!-- end of table -->
 class Result(NamedTuple):
     outcome: str
     question: str
-    figures: str  # or why it was skipped
+    expected: str  # empty when it was skipped
+    found: str  # or why it was skipped
 
     def __str__(self):
-        return f"{self.outcome}: {self.question}: {self.figures}"
+        if not self.expected:
+            return f"{self.outcome}: {self.question}: {self.found}"
+        return f"{self.outcome}: {self.question}: expected {self.expected}; found {self.found}"
 
 
-def judge(question, right, figures):
-    return Result(PASSED if right else FAILED, question, figures)
+def judge(question, expected, right, found):
+    return Result(PASSED if right else FAILED, question, expected, found)
 
 
 def skip(question, why):
-    return Result(SKIPPED, question, why)
+    return Result(SKIPPED, question, "", why)
 
 
 def total(results):
@@ -32,7 +35,7 @@ def total(results):
 
 def write(path, machine, results):
     """Replaces what stands between the two marks in the document."""
-    rows = [f"{datetime.date.today()}: {machine}. {total(results)}.", "", "| | question | figures |", "|---|---|---|"]
+    rows = [f"{datetime.date.today()}: {machine}. {total(results)}.", "", "| | question | expected | found |", "|---|---|---|---|"]
     rows += ["| " + " | ".join(field.replace("|", "\\|") for field in result) + " |" for result in results]
     table = "\n".join([BEGIN, *rows, END])
     text, count = re.subn(f"{BEGIN}.*{END}", lambda _: table, path.read_text(), flags=re.DOTALL)
