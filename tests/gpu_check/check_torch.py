@@ -30,11 +30,12 @@ def walk(machine, python, allocator):
 
 
 def out_of_memory(machine, python, allocator):
-    run = dict(python=python, PYTORCH_CUDA_ALLOC_CONF=allocator)
-    bare, hooked = machine.run("torch_out_of_memory", **run), machine.run("torch_out_of_memory", preload=PROBE, **run)
+    how = dict(python=python, PYTORCH_CUDA_ALLOC_CONF=allocator)
+    bare, hooked = machine.run("torch_out_of_memory", **how), machine.run("torch_out_of_memory", preload=PROBE, **how)
     right = bare["text"] and hooked["ours"] == hooked["ooms"] and {**hooked, "ours": None} == bare
-    expected = f"as without the library, {bare}, and as often"
-    return judge(f"{allocator}: an out-of-memory", expected, right, str(hooked))
+    expected, found = (f"{run['text']!r}, {run['ooms']} counted, {run['small']} bytes afterwards" for run in (bare, hooked))
+    found += f", {hooked['ours']} counted by comfydd"
+    return judge(f"{allocator}: an out-of-memory", f"as without the library: {expected}", right, found)
 
 
 def profiler(machine, python):
