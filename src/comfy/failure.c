@@ -2,10 +2,16 @@
 
 #include "base/buf.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define TEXT_LIMIT 30000 /* more than the agent takes, so that cutting and marking is left to the span */
+#define STACK_LIMIT                                                                                          \
+    22000 /* of a stack's lines: less than a span keeps, so that what was raised still follows them */
+#define LINE_LIMIT 4096
+
+static const char stack_heading[] = "Traceback (most recent call last):\n";
 
 static bool ends_with(const char *text, const char *end) {
     size_t size = strlen(text), wanted = strlen(end);
@@ -34,17 +40,31 @@ static char *copy_trimmed(PyObject *text) {
     return fitting ? fitting : copy;
 }
 
-/* The texts of a list of str, one after the other. */
+/* The text of one item, which ends a line; returns its size. */
+static size_t line_at(PyObject *lines, Py_ssize_t at, char line[LINE_LIMIT]) {
+    PyObject *item = PySequence_GetItem(lines, at);
+    size_t size = python_text(item, line, LINE_LIMIT);
+    python_decref(item);
+    return size;
+}
+
+/* The texts of a list of str, one after the other. Of too many the last ones, below a heading: there it was raised. */
 static void append_lines(struct buf *out, PyObject *lines) {
-    char *line = malloc(TEXT_LIMIT);
-    Py_ssize_t count = lines && line ? PySequence_Size(lines) : 0;
-    for (Py_ssize_t i = 0; i < count && out->size < TEXT_LIMIT; i++) {
-        PyObject *item = PySequence_GetItem(lines, i);
-        buf_append(out, line, python_text(item, line, TEXT_LIMIT));
-        python_decref(item);
+    char line[LINE_LIMIT];
+    Py_ssize_t count = PySequence_Size(lines), first = count;
+    for (size_t size = 0; first > 0; first--) {
+        size += line_at(lines, first - 1, line);
+        if (size > STACK_LIMIT) break;
     }
+    if (first > 0) {
+        char left_out[64];
+        snprintf(left_out, sizeof left_out, "  [the first %zd are left out]\n", first);
+        if (!out->size) buf_string(out, stack_heading);
+        buf_string(out, left_out);
+    }
+    for (Py_ssize_t i = first; i < count; i++)
+        buf_append(out, line, line_at(lines, i, line));
     PyErr_Clear();
-    free(line);
 }
 
 static char *terminated(struct buf *text) {
@@ -59,7 +79,7 @@ static char *stack_of_details(PyObject *details, const struct failure *failure) 
     PyObject *lines = python_item(details, "traceback");
     struct buf text = {0};
     if (lines && PySequence_Size(lines) > 0) {
-        buf_string(&text, "Traceback (most recent call last):\n");
+        buf_string(&text, stack_heading);
         append_lines(&text, lines);
         static const char builtins[] = "builtins."; /* which Python leaves out */
         size_t skip = strncmp(failure->type, builtins, sizeof builtins - 1) == 0 ? sizeof builtins - 1 : 0;

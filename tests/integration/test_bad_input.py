@@ -104,6 +104,26 @@ def test_ten_thousand_nodes(agent, tmp_path, generation, version):
 
 
 
+@pytest.mark.parametrize("version", ENDS)
+@pytest.mark.parametrize("generation", ["r2", "a3"])
+def test_of_a_stack_too_deep_the_end_is_kept(agent, tmp_path, generation, version):
+    """Where it was raised: what people read, and what Datadog groups errors by."""
+    app = StandIn(pythons.find()[version], generation)
+    environment = {"DD_TRACE_AGENT_URL": agent.url}
+    prompt = {"1": node("FailDeep", depth=300), "2": node("Show", a=["1", 0])}
+    with comfyui.ComfyUI(app, tmp_path / "app", session.LIBRARY, environment) as application:
+        application.wait(application.submit(prompt, {"job_id": "deep"}))
+    trace = session.of_job(agent.take_spans(), "deep")
+    for span in (trace.root, *trace.nodes):
+        stack = span["meta"]["error.stack"]
+        first, second, *_, raised, code, last = stack.splitlines()
+        assert first == "Traceback (most recent call last):"
+        assert re.fullmatch(r"  \[the first \d+ are left out\]", second)
+        assert re.search(r"nodes\.py\", line \d+, in run$", raised)
+        assert (code.strip(), last) == ('raise ValueError("at the bottom")', "ValueError: at the bottom")
+        assert 20_000 < len(stack) <= 25_000
+
+
 # Names and types of the library's settings; those of `comfydd run` are read by that program alone.
 SETTINGS = [
     (name, kind)

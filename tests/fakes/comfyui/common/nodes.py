@@ -159,6 +159,20 @@ class WorkerKilled(BaseException):
     pass
 
 
+class FailDeep(Node):
+    """Two functions call each other (what Python prints of one that calls itself is short), and then one raises."""
+
+    INPUTS = {"depth": {}}
+
+    def run(self, depth):
+        if depth == 0:
+            raise ValueError("at the bottom")
+        return self.further(depth)
+
+    def further(self, depth):
+        return self.run(depth - 1)
+
+
 class KillWorker(Node):
     INPUTS = {"value": {}}
 
