@@ -126,8 +126,10 @@ struct attempt {
     int interrupt;        /* -1: it is not to be interrupted */
     bool running;         /* the command is */
     bool failed;          /* something is left for later */
+    bool away;            /* the agent, for one: so it is not asked for the others */
 };
 
+/* Jobs are recorded whether the agent is there or not. */
 static int send_file(const struct attempt *attempt, int file, struct recover_result *result) {
     struct flight_header header;
     int error = recover_read_header(file, &header);
@@ -135,12 +137,15 @@ static int send_file(const struct attempt *attempt, int file, struct recover_res
     const struct death *death = death_of(&header, attempt->running);
     if (attempt->running && !death && is_too_early(&header)) return -EBUSY;
     struct recover_verdict verdict = judge(&header, death);
+    void (*tell)(const struct recover_workflow *, void *) = header.told ? NULL : tell_of;
     uint64_t now = clock_mono_ns();
     double seconds = now < attempt->deadline_ns ? (double)(attempt->deadline_ns - now) / 1e9 : 0;
-    error = recover_send(file, &verdict, config(), seconds, attempt->interrupt, header.told ? NULL : tell_of,
-                         &verdict, result);
+    if (attempt->away)
+        error = recover_look(file, &verdict, tell, &verdict, result);
+    else
+        error = recover_send(file, &verdict, config(), seconds, attempt->interrupt, tell, &verdict, result);
     if (result->workflows) recover_note_told(file);
-    return error;
+    return attempt->away && !error && result->held ? -EAGAIN : error;
 }
 
 static bool send_next(void *context, int file, const char *path) {
@@ -150,7 +155,8 @@ static bool send_next(void *context, int file, const char *path) {
     if (error == -ENOTSUP) return true; /* its own version may come back */
     if (error == -EBUSY || recover_is_temporary(error)) {
         attempt->failed = true;
-        return error == -EBUSY; /* an agent that is away for one is away for all */
+        attempt->away |= error != -EBUSY;
+        return true;
     }
     if (error)
         log_line("%s is removed: it holds no spans that can be read", path);

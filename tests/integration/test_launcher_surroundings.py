@@ -7,11 +7,15 @@ import signal
 import subprocess
 
 import pytest
+from left_behind import killed
 from programs import HERE, LIBRARY, environment
 from strict_agent_process import StrictAgent
+from test_launcher_endurance import dying, job_states
+from test_launcher_endurance import run as run_in_stand_in
 
 from rig import pythons
 from rig.launcher import COMFYDD, NO_JOBS, Launched
+from rig.process import free_ports
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -107,6 +111,20 @@ def test_a_restart_without_a_process_to_be_had_is_tried_again(tmp_path):
     out, err = child.communicate(timeout=60)
     assert (out, child.returncode) == ("ran\nran\n", 3), err
     assert "could not be started: no process can be made: Resource temporarily unavailable" in err
+
+
+# ---- no agent
+
+
+def test_jobs_are_recorded_though_no_agent_is_there(tmp_path, flight_folder):
+    """What earlier deaths have left cannot be sent, and does not stand in the way."""
+    url = f"http://127.0.0.1:{free_ports(1)[0]}"
+    for _ in range(2):
+        killed(tmp_path, flight_folder, url)
+    done = run_in_stand_in(dying(tmp_path / "diary"), tmp_path, url)
+    assert done.stderr.count("was running, in node 2, Act") == 3
+    assert job_states(tmp_path / "jobs.db") == ["failed"] * 3
+    assert len(list(flight_folder.iterdir())) == 3
 
 
 # ---- a clock that is set back
