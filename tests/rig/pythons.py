@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -37,6 +38,11 @@ def find():
         if version in VERSIONS:
             found.setdefault(version, os.fspath(candidate))
     return {version: found[version] for version in VERSIONS if version in found}
+
+
+def default():
+    """For tests of which any Python will do: that of the tests, or the last of COMFYDD_TEST_ONLY_PYTHONS."""
+    return list(find().values())[-1] if os.environ.get("COMFYDD_TEST_ONLY_PYTHONS") else sys.executable
 
 
 def _version(command):

@@ -5,9 +5,8 @@ import os
 import re
 import signal
 import sqlite3
-import sys
 
-from rig import comfyui
+from rig import comfyui, pythons
 from rig.launcher import LaunchedApp, command_of
 from rig.process import wait_for
 from rig.stand_in import StandIn
@@ -33,7 +32,7 @@ class Supervised(comfyui.ComfyUI):
     def __init__(self, tmp_path, url, *options, before=()):
         self.database = tmp_path / "jobs.db"
         jobs = (f"--jobs-db=sqlite:{self.database}", f"--state={tmp_path}/state")
-        app = LaunchedApp(StandIn(sys.executable), *jobs, *options, before=before)
+        app = LaunchedApp(StandIn(pythons.default()), *jobs, *options, before=before)
         folder = os.environ["COMFYDD_FLIGHT_FOLDER"]  # one for all of a test
         variables = {"DD_TRACE_AGENT_URL": url, "COMFYDD_FLIGHT_FOLDER": folder}
         super().__init__(app, tmp_path / "app", environment=variables)
