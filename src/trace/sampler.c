@@ -5,10 +5,12 @@
 #include "trace/limiter.h"
 #include "trace/rules.h"
 
+#include <ctype.h>
 #include <jansson.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include <strings.h>
 
 /* Datadog's decision makers, the number after the dash in _dd.p.dm. */
@@ -19,7 +21,8 @@ enum priority { USER_DROP = -1, AUTO_DROP = 0, AUTO_KEEP = 1, USER_KEEP = 2 };
 /* Set by sampler_init, constant afterwards. */
 static struct rules *trace_rules, *span_rules;
 static double sample_rate = -1; /* negative: unset */
-static char agent_key[512];     /* what the agent calls our service and environment */
+static char agent_keys[2]
+                      [512]; /* what agents call our service and environment: as they are, and normalised */
 
 static struct limiter limiter;         /* of DD_TRACE_RATE_LIMIT */
 static _Atomic double agent_rate = -1; /* negative: the agent has not said any */
@@ -32,13 +35,37 @@ static struct rules *parse(const char *variable, const char *json) {
     return rules;
 }
 
+/* A name as the agent writes it (datadog-agent, pkg/trace/traceutil/normalize): in lower case, one underscore for any number
+ * of characters that are neither letters nor digits nor in ":./-", none at the end. */
+static void normalise(char *out, size_t room, const char *name) {
+    size_t used = 0;
+    for (; *name && used + 1 < room; name++) {
+        unsigned char c = (unsigned char)*name;
+        if (c >= 0x80 || isalnum(c) || strchr(":./-", c))
+            out[used++] = (char)(c < 0x80 ? tolower(c) : c);
+        else if (!used || out[used - 1] != '_')
+            out[used++] = '_';
+    }
+    while (used && out[used - 1] == '_')
+        used--;
+    out[used] = '\0';
+}
+
+static void set_agent_keys(const char *service, const char *env) {
+    char own_service[200], own_env[200];
+    normalise(own_service, sizeof own_service, service);
+    normalise(own_env, sizeof own_env, env);
+    snprintf(agent_keys[0], sizeof agent_keys[0], "service:%s,env:%s", service, env);
+    snprintf(agent_keys[1], sizeof agent_keys[1], "service:%s,env:%s", own_service, own_env);
+}
+
 void sampler_init(const struct config *config) {
     sampler_finish();
     trace_rules = parse("DD_TRACE_SAMPLING_RULES", config->sampling_rules);
     span_rules = parse("DD_SPAN_SAMPLING_RULES", config->span_sampling_rules);
     sample_rate = config->sample_rate;
     limiter_init(&limiter, config->rate_limit);
-    snprintf(agent_key, sizeof agent_key, "service:%s,env:%s", config->service, config->env);
+    set_agent_keys(config->service, config->env);
     atomic_store_explicit(&agent_rate, -1, memory_order_relaxed);
 }
 
@@ -98,8 +125,7 @@ void sampler_agent_rates(const char *json, size_t size) {
     json_object_foreach(rates, key, value) {
         double rate = json_number_value(value);
         if (!json_is_number(value) || !(rate >= 0 && rate <= 1)) continue;
-        /* The agent has put names into lower case. */
-        if (strcasecmp(key, agent_key) == 0) ours = rate;
+        if (strcasecmp(key, agent_keys[0]) == 0 || strcasecmp(key, agent_keys[1]) == 0) ours = rate;
         if (strcasecmp(key, "service:,env:") == 0) everybodys = rate;
     }
     double rate = ours >= 0 ? ours : everybodys;

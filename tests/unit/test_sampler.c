@@ -153,6 +153,31 @@ static void the_agents_rate_is_that_of_our_service_and_environment(void **state)
     assert_decision(decide(10), 1, 1, 1, -1, -1);
 }
 
+/* As the agent normalises service and environment (datadog-agent, pkg/trace/traceutil/normalize). */
+static void the_agents_names_are_ours_normalised(void **state) {
+    (void)state;
+    static const struct {
+        const char *service, *env, *key;
+    } cases[] = {
+        {"My ComfyUI", "Prod", "service:my_comfyui,env:prod"},
+        {"art & images!", "eu-1.b/c:d", "service:art_images,env:eu-1.b/c:d"},
+        {"a__b_", "_x", "service:a_b,env:_x"},
+        {"M\xc3\xbcnchen (2)", "9", "service:m\xc3\xbcnchen_2,env:9"},
+        {"My ComfyUI", "Prod", "service:My ComfyUI,env:Prod"}, /* not every agent does so */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct config config = settings();
+        config.service = cases[i].service;
+        config.env = cases[i].env;
+        sampler_init(&config);
+        char json[200];
+        snprintf(json, sizeof json, "{\"rate_by_service\": {\"%s\": 0.5, \"service:,env:\": 1}}",
+                 cases[i].key);
+        agent_says(json);
+        assert_true(decide(1).agent_rate == 0.5);
+    }
+}
+
 static void replies_without_a_usable_rate_change_nothing(void **state) {
     (void)state;
     const char *const replies[] = {"",
@@ -268,6 +293,7 @@ int main(void) {
         cmocka_unit_test(a_rule_beats_the_sample_rate_and_the_agent),
         cmocka_unit_test(the_rate_limit_holds_for_rules_only),
         cmocka_unit_test(the_agents_rate_is_that_of_our_service_and_environment),
+        cmocka_unit_test(the_agents_names_are_ours_normalised),
         cmocka_unit_test(replies_without_a_usable_rate_change_nothing),
         cmocka_unit_test(malformed_rules_give_one_line_and_no_rules),
         cmocka_unit_test(span_rules_keep_single_spans),
