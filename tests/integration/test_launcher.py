@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -371,7 +372,9 @@ def test_what_is_left_at_the_end_stays(tmp_path):
 
 
 def test_restarts_are_counted_and_end():
+    begun = time.monotonic()
     done = shell("echo run; exit 4", "--restart=failure", "--max-restarts=2")
+    assert time.monotonic() - begun > 1 + 2  # seconds that it says it waits
     assert (done.returncode, done.stdout) == (4, "run\n" * 3)
     told = [line.removeprefix("comfydd: ") for line in done.stderr.splitlines()]
     assert told[2::2] == [

@@ -265,6 +265,26 @@ static void every_row(void **state) {
     }
 }
 
+/* Seen by us, or reported by a shell or a Python that ran the command. */
+static void every_crash_signal_is_a_crash(void **state) {
+    (void)state;
+    static const struct {
+        int number;
+        const char *name;
+    } crashes[] = {{SIGSEGV, "SIGSEGV"}, {SIGBUS, "SIGBUS"},   {SIGILL, "SIGILL"}, {SIGFPE, "SIGFPE"},
+                   {SIGABRT, "SIGABRT"}, {SIGTRAP, "SIGTRAP"}, {SIGSYS, "SIGSYS"}};
+    for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++) {
+        const struct verdict_facts ways[] = {
+            {BY(crashes[i].number)}, {.code = 128 + crashes[i].number}, {.code = 256 - crashes[i].number}};
+        for (size_t way = 0; way < sizeof ways / sizeof *ways; way++) {
+            struct verdict verdict = verdict_of(&ways[way]);
+            assert_int_equal(verdict.kind, VERDICT_CRASH);
+            assert_string_equal(verdict.error_type, crashes[i].name);
+            assert_string_equal(verdict.status, "killed");
+        }
+    }
+}
+
 /* Whatever the facts are: an error has a type, texts are terminated, and the exit code is one. */
 static void any_facts_give_a_verdict(void **state) {
     (void)state;
@@ -292,6 +312,7 @@ static void any_facts_give_a_verdict(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_row),
+                                       cmocka_unit_test(every_crash_signal_is_a_crash),
                                        cmocka_unit_test(any_facts_give_a_verdict)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
