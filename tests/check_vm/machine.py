@@ -1,11 +1,14 @@
 """Runs the tests of this folder in a small virtual machine, whose init is `comfydd run`.
 
-usage: machine.py [PYTEST-ARGUMENT...]
+usage: machine.py [--power-loss | PYTEST-ARGUMENT...]
 
 For what only a machine of one's own has: a writable hierarchy of cgroup v2, pid 1, and memory that may run out. QEMU and
 Debian's kernel for clouds are downloaded into build/vm with apt-get, and unpacked there; nothing is installed. The machine's
-only file system is an archive in memory with this Python, a few programs of this machine, the built comfydd, and tests/, all
-of them under the paths that they have here. The processor is emulated, so that it needs no rights and runs everywhere."""
+file system is an archive in memory with this Python, a few programs of this machine, the built comfydd, and tests/, all
+of them under the paths that they have here. The processor is emulated, so that it needs no rights and runs everywhere.
+
+For test_power_loss.py it gets a disk, is ended in the middle (by QEMU's death; what it has written stays), and started again
+with the same disk. That is done last, or alone."""
 
 import os
 import pathlib
@@ -26,7 +29,9 @@ QEMU = "qemu-system-x86"
 TOOLS = "sh cat env grep kill mkdir mount sed sleep test touch true umount unshare".split()
 PACKAGES = ("_pytest", "pytest", "pytest_timeout.py", "py.py", "pluggy", "iniconfig", "packaging")
 UNNEEDED = ("__pycache__", "site-packages", "dist-packages", "test", "idlelib", "ensurepip", "lib2to3", "tkinter", "config-*")
-DEADLINE = 600  # seconds for the whole run
+DEADLINE = 600  # seconds for one run of the machine
+POWER_LOSS = "tests/check_vm/test_power_loss.py"
+PULL_THE_PLUG = "pull the plug"  # a line on the console by which a test asks for it
 
 
 # ---- the machine's parts ----
@@ -113,13 +118,15 @@ def make_archive(path):
     for name in ("bin", "sbin", "lib", "lib64"):
         if os.path.islink(f"/{name}"):
             archive.link(name, os.readlink(f"/{name}"))
-    for name in ("proc", "sys", "dev", "tmp", "run"):
+    for name in ("proc", "sys", "dev", "tmp", "run", "disk"):
         archive.directory(name)
     archive.add(HERE / "init", "/init")
     for tool in TOOLS:
         archive.add(shutil.which(tool), f"/usr/bin/{tool}")
     archive.add(os.path.realpath(sys.executable))
     archive.add(sysconfig.get_path("stdlib"))
+    for library in pathlib.Path("/").glob("lib/*-linux-gnu/libgcc_s.so.1"):  # loaded by name where a thread is ended
+        archive.add(library)
     for package in PACKAGES:
         archive.add(pathlib.Path(sysconfig.get_path("purelib")) / package)
     for name in ("build/comfydd", "build/libcomfydd.so", "tests"):
@@ -127,11 +134,17 @@ def make_archive(path):
     archive.finish()
 
 
+def make_disk(path):
+    path.unlink(missing_ok=True)
+    with open(path, "wb") as file:
+        file.truncate(256 << 20)
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", path], check=True, timeout=60)
+
+
 # ---- running it ----
 
 
-def boot(root, archive, arguments):
-    """Runs the machine to its end; its console."""
+def command_of(root, archive, disk, arguments):
     (kernel,) = (root / "boot").glob("vmlinuz-*")
     setting = {
         "PYTHON": os.path.realpath(sys.executable),
@@ -140,19 +153,27 @@ def boot(root, archive, arguments):
     }
     words = [f"{name}={value}" for name, value in setting.items()]  # what the kernel does not know is init's environment
     words += ["console=ttyS0", "loglevel=1", "panic=-1", "cgroup_no_v1=all", "--", *arguments]
-    libraries = [*root.glob("usr/lib/*-linux-gnu"), *root.glob("lib/*-linux-gnu")]
     command = [root / "usr/bin/qemu-system-x86_64", "-L", root / "usr/share/qemu", "-L", root / "usr/share/seabios"]
     command += ["-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "512", "-nodefaults", "-no-reboot"]
     command += ["-display", "none", "-serial", "stdio", "-kernel", kernel, "-initrd", archive]
-    command += ["-append", " ".join(words)]
+    if disk:
+        command += ["-drive", f"file={disk},format=raw,if=none,id=disk", "-device", "nvme,drive=disk,serial=disk"]
+    return [*command, "-append", " ".join(words)]
+
+
+def boot(root, archive, arguments, disk=None):
+    """Runs the machine to its end; its console."""
+    libraries = [*root.glob("usr/lib/*-linux-gnu"), *root.glob("lib/*-linux-gnu")]
     environment = {**os.environ, "LD_LIBRARY_PATH": ":".join(map(str, libraries))}
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with subprocess.Popen(command, env=environment, **pipes) as machine:
+    with subprocess.Popen(command_of(root, archive, disk, arguments), env=environment, **pipes) as machine:
         end = threading.Timer(DEADLINE, machine.kill)
         end.start()
         console = []
         for line in machine.stdout:
             console.append(line.decode(errors="replace").rstrip())
+            if console[-1] == PULL_THE_PLUG:
+                machine.kill()
             if not any("Kernel panic" in line for line in console):
                 print(console[-1], flush=True)
         end.cancel()
@@ -165,19 +186,39 @@ def exit_code_of_init(console):
     return os.waitstatus_to_exitcode(int(status[1], 16)) if status else None
 
 
-def main(arguments):
-    root, archive = fetch(), BUILD / "archive"
-    make_archive(archive)
+def run_tests(*machine, **options):
+    """Runs the machine; how many tests of it have passed, failed, and were skipped."""
     began = time.monotonic()
-    console = boot(root, archive, arguments)
+    console = boot(*machine, **options)
     code = exit_code_of_init(console)
     print(f"The machine ran for {time.monotonic() - began:.0f} s; its init, comfydd run, ended with {code}.")
     summary = console.rpartition("\n")[2] if code is None else console.partition("Kernel panic")[0]
     counts = {what: int(count) for count, what in re.findall(r"\b(\d+) (passed|failed|error|skipped)", summary)}
-    passed, failed = counts.get("passed", 0), counts.get("failed", 0) + counts.get("error", 0)
-    if code != 0 and not failed:
-        failed = 1
-    print(f"check-vm: {passed} passed, {failed} failed, {counts.get('skipped', 0)} skipped")
+    failed = counts.get("failed", 0) + counts.get("error", 0)
+    return counts.get("passed", 0), failed or int(code != 0), counts.get("skipped", 0)
+
+
+def lose_power(root, archive):
+    """test_power_loss.py, as run_tests()."""
+    disk = BUILD / "disk"
+    make_disk(disk)
+    console = boot(root, archive, [POWER_LOSS, "-k", "is_lost"], disk)
+    if not console.endswith(PULL_THE_PLUG):
+        return 0, 1, 0
+    passed, failed, skipped = run_tests(root, archive, [POWER_LOSS, "-rP", "-k", "is_back"], disk=disk)
+    return passed + 1, failed, skipped
+
+
+def main(arguments):
+    root, archive = fetch(), BUILD / "archive"
+    make_archive(archive)
+    results = []
+    if arguments != ["--power-loss"]:
+        results.append(run_tests(root, archive, ["tests/check_vm", f"--ignore={POWER_LOSS}", *arguments]))
+    if arguments in ([], ["--power-loss"]):
+        results.append(lose_power(root, archive))
+    passed, failed, skipped = map(sum, zip(*results))
+    print(f"check-vm: {passed} passed, {failed} failed, {skipped} skipped")
     return 1 if failed or not passed else 0
 
 

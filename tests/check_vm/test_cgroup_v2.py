@@ -231,7 +231,7 @@ def test_no_memory_controller():
         group.mkdir()
         done = run("--memory-limit=64M", "--restart=never", *hog(100), before=entering(group))
         group.rmdir()
-    refused(done, "there is no memory controller for us")
+    refused(done, "the memory controller is not there")
 
 
 def as_user(group):
