@@ -68,8 +68,8 @@ def test_the_power_is_lost(start):
 
 
 def next_start(start, name):
-    """Another workflow, and what an agent gets of those that were there before: the spans, by prompt. Several, if the slow machine
-    does not deliver all before the first one's end."""
+    """Another workflow, and what an agent gets of those that were there before: the spans, by prompt. Several, if the slow
+    machine does not deliver all before the first one's end; an answer that comes too late has spans come once more then."""
     diary, starts = DISK / name / "diary", 0
     before = diary.read_text()
     with StrictAgent() as agent:
@@ -79,7 +79,7 @@ def next_start(start, name):
         assert agent.ask("violations") == []
         assert max(agent.ask("ids").values()) <= starts
         by_prompt = collections.defaultdict(list)
-        for span in agent.spans:
+        for span in {kills.identifier(span): span for span in agent.spans}.values():
             by_prompt[span["meta"]["workflow.prompt_id"]].append(span)
     own = {line.split()[1] for line in diary.read_text().removeprefix(before).splitlines()}
     assert own <= set(by_prompt)
