@@ -138,7 +138,7 @@ const struct setting settings[] = {
      .doc = "Restarts in a row before giving up; a run of ten minutes ends the row."},
     {.name = "COMFYDD_GRACE", .type = SETTING_NUMBER, FIELD(run.grace_s), .initial = "10", .least = 0,
      .most = 86400, .readers = BY_RUN, .option = "grace", .argument = "SECONDS",
-     .doc = "After a second SIGINT or SIGTERM: kill the command so long after the first."},
+     .doc = "Kill the command if it has not stopped so long after the first of two SIGINTs or SIGTERMs."},
     {.name = "COMFYDD_WATCHDOG_RESTART", .type = SETTING_BOOL, FIELD(run.watchdog_restart), .initial = "false",
      .readers = BY_RUN, .option = "watchdog-restart",
      .doc = "When the watchdog has something to tell, stop the command and start it again."},

@@ -22,8 +22,8 @@ struct jobs_delivery {
 
 /* All by one thread. Texts are terminated; messages are one line, without passwords. */
 struct jobs_database {
-    /* `where` is the whole URL. `sql` (copied) is the user's statement, NULL for our table. Makes no connection. NULL with *error (static)
-     * for a URL that cannot be right or a missing library. */
+    /* `where` is the whole URL. `sql` (borrowed) is the user's statement, NULL for our table. Makes no connection. NULL
+     * with *error (static) for a URL that cannot be right or a missing library. */
     void *(*open)(const char *where, const struct jobs_sql *sql, const char **error);
 
     /* Writes one event, with a connection of its own if there is none, within some tens of seconds. A user's statement is

@@ -1,7 +1,7 @@
 /* jobs_sql: a statement with named parameters, as users write it, made ready to be prepared.
  *
- * :job_id :prompt_id :state :reason :node_id :class_type :peak_memory :started_at :ended_at :at become $1, $2, ... in the order in which
- * they stand there, a number for each occurrence: then PostgreSQL finds a type for each by itself, and SQLite takes the
+ * :job_id :prompt_id :state :reason :node_id :class_type :peak_memory :started_at :ended_at :at become $1, $2, ... in the
+ * order in which they stand there, a number for each occurrence: then PostgreSQL finds a type for each by itself, and SQLite takes the
  * same text. Values never become part of the statement. What stands in quotes ('', "", $tag$), comments and casts (::text)
  * is left alone. Pure. */
 #ifndef COMFYDD_JOBS_SQL_H

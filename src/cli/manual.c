@@ -11,7 +11,8 @@ static const char summary[] = "runs ComfyUI traced to Datadog, within a memory l
 static const char description[] =
     "Runs COMMAND with libcomfydd.so preloaded, waits for its end, tells why it ended, and starts it again "
     "where "
-    "that is wanted. What LD_PRELOAD has already stays. All of COMMAND's descendants belong to the run: "
+    "that is wanted. What is in LD_PRELOAD already stays there. All of COMMAND's descendants belong to the "
+    "run: "
     "those "
     "whose parents have ended are reaped, and before a restart those still there are killed. Works as PID 1.";
 

@@ -7,7 +7,6 @@
 #include "settings.h"
 
 #include <argp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -25,8 +25,9 @@ struct restart {
     int64_t in_a_row; /* so far; zero at first */
 };
 
-/* Decides, after a run of `ran_s` seconds; a command that was told to stop is not started again, whatever it ended of. *wait_s: how long to wait before the start: 1 s, doubled with each restart in a
- * row up to 60 s. A run of RESTART_GOOD_RUN_S ends the row. */
+/* Decides, after a run of `ran_s` seconds; a command that was told to stop is not started again, whatever it ended of.
+ * *wait_s: how long to wait before the start: 1 s, doubled with each restart in a row up to 60 s. A run of
+ * RESTART_GOOD_RUN_S ends the row. */
 enum restart_decision restart_decide(struct restart *restart, const struct verdict *verdict,
                                      bool told_to_stop, double ran_s, double *wait_s);
 

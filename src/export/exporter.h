@@ -3,8 +3,9 @@
  * It reads the flight memory's ring, groups spans by trace, encodes a payload, posts it, and marks what the agent has
  * acknowledged. A trace is sent when its workflow span is there, when DD_TRACE_PARTIAL_FLUSH_MIN_SPANS of its spans
  * are waiting, when the ring is half full, or at a flush. Network errors, 408, 429 and 5xx are retried with back-off;
- * 413 splits; other refusals drop and count. Before anything else it sends what dead processes have left (orphans), and while
- * spans are open it notes every second in the flight memory that the process lives. Every signal is blocked in the thread; it never touches Python. */
+ * 413 splits; other refusals drop and count. Before anything else it sends what dead processes have left (orphans), and
+ * while spans are open it notes every second in the flight memory that the process lives. Every signal is blocked in the
+ * thread; it never touches Python. */
 #ifndef COMFYDD_EXPORTER_H
 #define COMFYDD_EXPORTER_H
 

@@ -47,8 +47,9 @@ struct recover_verdict recover_unseen(const struct flight_header *header,
 int recover_read_header(int file, struct flight_header *header);
 
 /* Sends everything in `file` (from flight_files, or opened for reading and writing), trying again for at most
- * `seconds` while the agent does not take it, and not once the descriptor `interrupt` (-1: none) can be read. `see` (may be NULL) is called once for each workflow that was running,
- * whether the agent answers or not, so at every try. `result` may be NULL.
+ * `seconds` while the agent does not take it, and not once the descriptor `interrupt` (-1: none) can be read. `see` (may be
+ * NULL) is called once for each workflow that was running, whether the agent answers or not, so at every try. `result` may
+ * be NULL.
  * 0: nothing is left in it but what the agent has refused for good (result->failed). -EAGAIN: the agent could not be reached
  * or does not take spans now, or its address cannot be used: keep the file. -EINVAL: no flight memory. -ENOTSUP: of another
  * version. -ENOMEM, or what reading says. */

@@ -91,7 +91,7 @@ def test_thirty_restarts_in_a_row_leak_nothing(tmp_path, flight_folder):
     assert len(memory) == RESTARTS + 1
     for count in counts:  # after the first death all is there that will be; the database is open now and then
         assert min(count[-10:]) == min(count[2:12])
-    assert max(memory[-10:]) - max(memory[2:12]) <= 64
+    assert min(memory[-10:]) - min(memory[2:12]) <= 64  # the database may be open, now or then
     assert max(memory) < 6 * 1024
 
 
