@@ -2,7 +2,7 @@
 
 Instructions are counted by callgrind, so that the figures do not depend on what else the machine does.
 
-usage: bench.py [--write] [ROW...]      --write also puts the table into docs/bench.md; ROW selects by name
+usage: bench.py [--write] [ROW...]      --write also puts the table, or the selected rows of it, into docs/bench.md
 """
 
 import concurrent.futures
@@ -422,10 +422,15 @@ ROWS = {
 }
 
 
-def write(table):
+def write(lines, all_of_them):
+    """Into the document, in place of the table, or of those of its rows that have been measured."""
     begin, end = "<!-- table: make bench -->\n", "<!-- end of table -->\n"
     before, rest = DOCUMENT.read_text().split(begin)
-    DOCUMENT.write_text(f"{before}{begin}\n{table}\n\n{end}{rest.split(end)[1]}")
+    table, after = rest.split(end)
+    rows = {} if all_of_them else {line.split(" | ")[0]: line for line in table.split("\n") if line}
+    rows.update((line.split(" | ")[0], line) for line in lines)
+    table = "\n".join(rows.values())
+    DOCUMENT.write_text(f"{before}{begin}\n{table}\n\n{end}{after}")
 
 
 def main():
@@ -443,7 +448,7 @@ def main():
             missed += not row.ok()
             print(lines[-1], flush=True)
     if "--write" in sys.argv:
-        write("\n".join(lines))
+        write(lines, not arguments)
     return 1 if missed else 0
 
 
