@@ -134,7 +134,11 @@ static void start_tracing(void) {
 
 static void begin(void) {
     struct config switches;
-    if (!config_wanted(NULL, &switches) || !python_init()) return;
+    if (!config_wanted(NULL, &switches)) return;
+    if (!python_init()) {
+        discovery_refuse(python_refused());
+        return;
+    }
     if (!watch_forks()) return;
     if (switches.gpu_memory)
         cuda_hooks_start(!switches.torch_uncached); /* before the program imports torch */

@@ -1,8 +1,11 @@
 #include "python/discovery.h"
 
+#include "base/log.h"
+
 #include <string.h>
 
 static void (*found_module)(PyObject *module);
+static const char *refusal;               /* borrowed; NULL once it has been told */
 static PyObject *finder;                  /* owned: our entry of sys.meta_path, for ever */
 static __thread PyObject *being_imported; /* borrowed: the module whose exec_module we are inside of */
 
@@ -229,7 +232,14 @@ static bool somebody_profiles(void) {
     return busy;
 }
 
+void discovery_refuse(const char *why) {
+    __atomic_store_n(&refusal, why, __ATOMIC_RELEASE);
+}
+
 void discovery_file_opened(void) {
+    /* Atomic: where there is no GIL, threads come here together. */
+    const char *why_not = __atomic_exchange_n(&refusal, NULL, __ATOMIC_ACQ_REL);
+    if (why_not) log_line("if this is ComfyUI, its workflows are not traced: %s", why_not);
     if (!finder) return;
     PyObject *module = module_being_executed();
     PyErr_Clear();

@@ -17,6 +17,9 @@
  * when the finder cannot be put in place. */
 bool discovery_start(void (*found)(PyObject *module));
 
+/* Instead of discovery_start, in a Python that is not supported: the first such file opened logs `why` (static). */
+void discovery_refuse(const char *why);
+
 /* The program opens `path` from a Python thread. Cheap for any path but execution.py's. GIL not needed. */
 bool discovery_is_candidate(const char *path);
 

@@ -6,12 +6,19 @@
 int python_minor;
 PyObject *python_none_object;
 static PyObject *int_type;
+static const char *refused;
 
 bool python_init(void) {
     const char *version = Py_GetVersion();
-    if (strncmp(version, "3.", 2) != 0 || atoi(version + 2) < 9) return false;
-    /* Free-threaded builds have another object header and no GIL to protect our tables. */
-    if (strstr(version, "free-threading")) return false;
+    if (strncmp(version, "3.", 2) != 0 || atoi(version + 2) < 9) {
+        refused = "this Python is older than 3.9";
+        return false;
+    }
+    /* They have another object header and no GIL to protect our tables. */
+    if (strstr(version, "free-threading")) {
+        refused = "this Python is a free-threaded build; use one with a GIL";
+        return false;
+    }
     PyObject *zero = PyLong_FromLong(0);
     if (!zero) return false;
     int_type = PyObject_Type(zero);
@@ -19,6 +26,10 @@ bool python_init(void) {
     python_none_object = Py_BuildValue("");
     python_minor = atoi(version + 2);
     return true;
+}
+
+const char *python_refused(void) {
+    return refused;
 }
 
 void python_error_save(struct python_error *saved) {

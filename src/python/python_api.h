@@ -144,6 +144,9 @@ extern PyObject *python_none_object;
 /* Reads the version. True when this Python is one we support: CPython 3.9 or newer, with a GIL. Needs the GIL. */
 bool python_init(void);
 
+/* Why python_init has refused this Python, for the log; NULL when it has not, or there is nothing to be said. */
+const char *python_refused(void);
+
 /* Whether Py_Finalize has begun to take the interpreter apart. Any thread, without the GIL. */
 static inline bool python_finalizing(void) {
     return python_minor < 13 ? _Py_IsFinalizing() : Py_IsFinalizing();

@@ -302,7 +302,11 @@ result(["SimpleNamespace" in names, stubs])
 """
     version = list(PYTHONS)[-1]
     out, err = run([PYTHONS[version], "-c", program], cwd=FAKES / "a3", LD_PRELOAD=f"{tmp_path / 'version.so'}:{LIBRARY}")
-    assert results(out) == [[False, []]] and "comfydd" not in err
+    assert results(out) == [[False, []]]
+    assert err.splitlines() == ["comfydd: if this is ComfyUI, its workflows are not traced: this Python is a free-threaded "
+                                "build; use one with a GIL"]
+    command = [PYTHONS[version], "-c", "import json"]
+    assert run(command, LD_PRELOAD=f"{tmp_path / 'version.so'}:{LIBRARY}") == ("", "")  # no ComfyUI
 
 
 @every_python
