@@ -96,6 +96,7 @@ static void read_settings(void) {
     static bool done;
     if (done) return;
     done = true;
+    log_set_silent(python_lacks_stderr());
     config_load(NULL);
     log_set_debug(config()->debug);
 }
@@ -159,7 +160,6 @@ static int start_by_shim(void) {
 __attribute__((constructor)) static void load(void) {
     hooks_libc_resolve();
     if (!gate_is_open()) return;
-    log_start();
     bootstrap_arm(begin);
     shim_on_start(start_by_shim);
 }

@@ -1,7 +1,6 @@
 #include "base/log.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,16 +10,14 @@
 #define PATIENCE_MS 1000
 
 static bool debug;
-static bool silent; /* the program was started without stderr */
+static bool silent;
 
 void log_set_debug(bool on) {
     __atomic_store_n(&debug, on, __ATOMIC_RELAXED);
 }
 
-void log_start(void) {
-    int saved_errno = errno;
-    silent = fcntl(STDERR_FILENO, F_GETFD) < 0;
-    errno = saved_errno;
+void log_set_silent(bool on) {
+    __atomic_store_n(&silent, on, __ATOMIC_RELAXED);
 }
 
 static void (*diverted)(const char *line);
@@ -55,7 +52,7 @@ static void write_line(const char *format, va_list arguments) {
     }
     used += (size_t)wanted < sizeof line - used - 1 ? (size_t)wanted : sizeof line - used - 2;
     line[used++] = '\n';
-    if (!silent && has_room()) {
+    if (!__atomic_load_n(&silent, __ATOMIC_RELAXED) && has_room()) {
         ssize_t ignored = write(STDERR_FILENO, line, used);
         (void)ignored;
     }

@@ -9,8 +9,9 @@
 
 #include <stdbool.h>
 
-/* Called once, at the start: without a stderr nothing is printed, whatever the program opens under its number later. */
-void log_start(void);
+/* Whether lines are left out. For a program that was started without stderr: they would go into whatever it has opened under
+ * that number. */
+void log_set_silent(bool on);
 
 /* Whether log_debug prints (DD_TRACE_DEBUG). Off until set. */
 void log_set_debug(bool on);

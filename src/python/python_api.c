@@ -109,6 +109,11 @@ long python_long_attribute(PyObject *object, const char *name, long otherwise) {
     return number;
 }
 
+bool python_lacks_stderr(void) {
+    PyObject *found = PySys_GetObject("__stderr__"); /* borrowed; NULL: it was deleted */
+    return found && python_is_none(found);
+}
+
 static size_t cut(const char *text, size_t size, char *out, size_t room, uint64_t *hash) {
     for (size_t i = 0; hash && i < size; i++)
         *hash = (*hash ^ (unsigned char)text[i]) * UINT64_C(1099511628211); /* FNV-1a */

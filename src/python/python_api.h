@@ -190,6 +190,9 @@ bool python_error_clear(void);
 PyObject *python_attribute(PyObject *object, const char *name);
 PyObject *python_item(PyObject *dictionary, const char *key);
 
+/* Whether Python found no stderr when it started: sys.__stderr__ is None then. */
+bool python_lacks_stderr(void);
+
 /* Copies the text of a str (or the decimal digits of an exact int) into `out`, cut to room - 1 bytes, always terminated.
  * Lone surrogates become "?". Returns the length; 0 also for other types. No Python code runs. */
 size_t python_text(PyObject *object, char *out, size_t room);
