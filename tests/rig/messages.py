@@ -76,8 +76,8 @@ class Normaliser:
         return [m for m in kept if m["type"] != "feature_flags"]
 
     def log(self, text):
-        """The lines of a log but the library's own. Custom nodes are listed by how long they took to load:
-        sorted."""
+        """The lines of a log but the library's own. Custom nodes are listed by how long they took to load, in a
+        column: sorted, and without its spaces."""
         lines = [line for line in self.text(text).splitlines() if not line.startswith("comfydd:")]
         custom_nodes = [line for line in lines if line.strip().startswith("N seconds")]
-        return [line for line in lines if line not in custom_nodes] + sorted(custom_nodes)
+        return [line for line in lines if line not in custom_nodes] + sorted(line.strip() for line in custom_nodes)
