@@ -15,7 +15,8 @@
 #define PATIENCE_NS UINT64_C(30000000000)
 #define NOT_STARTED 127
 
-/* Lines of "name value". comfydd_start: as the shim asks whether the library is at work. */
+/* Lines of "name value". comfydd_start: as the shim asks whether the library is at work. A Python that it does not work in hears
+ * why when it opens an execution.py, whether there is one or not. */
 static const char questions[] = "import sys\n"
                                 "print('version', '%d.%d.%d' % sys.version_info[:3])\n"
                                 "print('loaded', int('libcomfydd' in open('/proc/self/maps').read()))\n"
@@ -29,6 +30,10 @@ static const char questions[] = "import sys\n"
                                 "    print('watches', ctypes.PyDLL(None).comfydd_start())\n"
                                 "except Exception as e:\n"
                                 "    print('comfydd: its state cannot be asked for:', e)\n"
+                                "try:\n"
+                                "    open('./execution.py').close()\n"
+                                "except OSError:\n"
+                                "    pass\n"
                                 "print('end')\n";
 
 static _Noreturn void become(const char *python, const char *preload, int output) {

@@ -27,6 +27,21 @@ def run(command, code=0, cwd=None, **variables):
     return done.stdout, done.stderr
 
 
+FREE_THREADED = """
+const char *Py_GetVersion(void);
+const char *Py_GetVersion(void) { return "3.13.0 experimental free-threading build (main, Oct  7 2024)"; }
+"""
+
+
+def free_threaded(folder):
+    """To be preloaded: makes rig.pythons.shared() say that it is a free-threaded build. The real thing is not on every machine:
+    scripts/free-threaded-pythons."""
+    source, library = folder / "version.c", folder / "version.so"
+    source.write_text(FREE_THREADED)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True, timeout=60)
+    return library
+
+
 def build_probe(name, folder, *objects):
     """NAME.c and the objects of the library that it needs, as one shared library in `folder`; `objects` are those that
     unit tests do without."""

@@ -7,9 +7,10 @@ import sys
 
 import pytest
 from left_behind import in_a_node, killed
-from programs import LIBRARY, environment
+from programs import LIBRARY, environment, free_threaded
 from strict_agent_process import StrictAgent
 
+from rig import pythons
 from rig.launcher import COMFYDD
 from rig.process import free_ports
 
@@ -111,6 +112,13 @@ def wrapper(tmp_path, script):
 def test_a_python_that_the_preload_does_not_reach(doctor, tmp_path):
     python = wrapper(tmp_path, f'unset LD_PRELOAD\nexec {sys.executable} "$@"')
     assert "LD_PRELOAD does not reach it" in problem(doctor(python), "python")
+
+
+def test_a_free_threaded_python(doctor, tmp_path):
+    lines = doctor(pythons.shared(), LD_PRELOAD=free_threaded(tmp_path))["python"]
+    assert [(ok, text.endswith("this Python is a free-threaded build; use one with a GIL")) for ok, text in lines] == [
+        (False, True)
+    ]
 
 
 def test_what_is_no_python(doctor, tmp_path):

@@ -6,7 +6,7 @@ import subprocess
 import uuid
 
 import pytest
-from programs import LIBRARY, REPOSITORY, environment, run
+from programs import LIBRARY, REPOSITORY, environment, free_threaded, run
 from rig import pythons
 from rig.process import wait_for
 
@@ -283,16 +283,8 @@ def test_workflows_in_processes_of_multiprocessing(agent, tmp_path, version):
 
 # ---- Pythons of another kind, and how the library is linked
 
-FREE_THREADED = """
-const char *Py_GetVersion(void);
-const char *Py_GetVersion(void) { return "3.13.0 experimental free-threading build (main, Oct  7 2024)"; }
-"""
-
-
 def test_a_free_threaded_build_is_left_alone(tmp_path):
-    """One that says it is; the real thing is not on every machine."""
-    (tmp_path / "version.c").write_text(FREE_THREADED)
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", "version.so", "version.c"], cwd=tmp_path, check=True, timeout=60)
+    python, preload = pythons.shared(), f"{free_threaded(tmp_path)}:{LIBRARY}"
     program = STAND_IN + """
 application.run_here(chain(3), "p", {})
 names = [type(finder).__name__ for finder in sys.meta_path]
@@ -300,13 +292,11 @@ stubs = [f.__code__.co_name for f in (execution.execute, execution.PromptExecuto
          if any(type(c) is type(len) for c in f.__code__.co_consts)]
 result(["SimpleNamespace" in names, stubs])
 """
-    version = list(PYTHONS)[-1]
-    out, err = run([PYTHONS[version], "-c", program], cwd=FAKES / "a3", LD_PRELOAD=f"{tmp_path / 'version.so'}:{LIBRARY}")
+    out, err = run([python, "-c", program], cwd=FAKES / "a3", LD_PRELOAD=preload)
     assert results(out) == [[False, []]]
     assert err.splitlines() == ["comfydd: if this is ComfyUI, its workflows are not traced: this Python is a free-threaded "
                                 "build; use one with a GIL"]
-    command = [PYTHONS[version], "-c", "import json"]
-    assert run(command, LD_PRELOAD=f"{tmp_path / 'version.so'}:{LIBRARY}") == ("", "")  # no ComfyUI
+    assert run([python, "-c", "import json"], LD_PRELOAD=preload) == ("", "")  # no ComfyUI
 
 
 @every_python

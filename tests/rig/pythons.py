@@ -45,6 +45,16 @@ def default():
     return list(find().values())[-1] if os.environ.get("COMFYDD_TEST_ONLY_PYTHONS") else sys.executable
 
 
+def shared():
+    """One whose functions are in a library, so that LD_PRELOAD can replace them; skips the test where there is none."""
+    for python in (default(), *find().values()):
+        program = "import sysconfig; print(sysconfig.get_config_var('Py_ENABLE_SHARED'))"
+        done = subprocess.run([python, "-c", program], capture_output=True, text=True, timeout=30)
+        if done.stdout.strip() == "1":
+            return python
+    pytest.skip("every Python here is linked statically")
+
+
 def _version(command):
     """3.11, say; empty for what is no CPython that starts."""
     program = "import platform, sys; print(platform.python_implementation(), '%d.%d' % sys.version_info[:2])"
