@@ -116,8 +116,8 @@ def test_what_was_recorded_arrives_once_and_what_was_open_arrives_closed(tmp_pat
         last = Victim(tmp_path, flight_folder, agent.url, "once").ends()
         done |= last.prompts("end")
         spans = account.check(agent)
-    for span in account.open:
-        assert_killed(spans[span])
+    for span, error in account.open.items():
+        assert_killed(spans[span], error)
     # By the program's own account: whole traces of all that had ended.
     by_prompt = {}
     for span in spans.values():

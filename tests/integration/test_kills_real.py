@@ -89,8 +89,8 @@ def test_what_was_recorded_arrives_once_and_what_was_open_arrives_closed(tmp_pat
             application.submit(next(application.prompts()))
             done |= wait_for("the workflow", 60, application.done)
         spans = account.check(agent)
-    for span in account.open:
-        kills.assert_killed(spans[span])
+    for span, error in account.open.items():
+        kills.assert_killed(spans[span], error)
     # By ComfyUI's own account: whole traces of all that it had done.
     by_prompt = collections.defaultdict(list)
     for span in spans.values():

@@ -10,7 +10,7 @@ SPAN = struct.Struct("<QQQ ddd bbB5x QQ QQ Q HBBI")
 SLOT = struct.Struct("<I4xQ")
 RECORD = struct.Struct("<II")
 PID, START, BOOT_ID = 14, 16, 17  # their places in it
-ALIVE = HEADER.size + 16  # bytes before that field
+ALIVE, REPLACED = HEADER.size + 16, HEADER.size + 72  # bytes before those fields
 WANTED, OPEN = 1, 2
 
 
@@ -22,6 +22,7 @@ class Flight:
     finished: set  # not acknowledged
     open: set
     waiting: set
+    replaced: bool = False  # by another program of the same process, which has noted that
 
 
 def _span(content, offset):
@@ -38,7 +39,7 @@ def read(path):
     (_, _, _, _, _, _, _, _, _, slots, slot_size, slot_count, ring, ring_size, pid, _, _, _, head, tail, *_) = (
         HEADER.unpack_from(content)
     )
-    flight = Flight(pid, set(), set(), set())
+    flight = Flight(pid, set(), set(), set(), any(content[REPLACED : REPLACED + 4]))
     while tail < head:
         at = ring + tail % ring_size
         size, state = RECORD.unpack_from(content, at)

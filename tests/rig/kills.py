@@ -56,7 +56,7 @@ class Account:
     def __init__(self, folder):
         self.folder = folder
         self.wanted = []  # at each kill, the spans that no agent had acknowledged, by identifier
-        self.open = set()
+        self.open = {}  # those of them that were open, with the error.type that they must arrive with
 
     def make_room(self):
         """Before a kill: beside four files of dead processes no further one is made. Whoever lives now sends them."""
@@ -65,7 +65,9 @@ class Account:
     def note(self):
         memories = left(self.folder)
         self.wanted.append(set().union(*(memory.finished | memory.open for memory in memories)))
-        self.open |= set().union(*(memory.open for memory in memories))
+        for memory in memories:
+            error = "ProcessRestarted" if memory.replaced else "ProcessKilled"
+            self.open.update(dict.fromkeys(memory.open, error))
 
     def check(self, agent):
         """The spans that have arrived, by identifier. Says how many came twice."""
