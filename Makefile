@@ -47,7 +47,7 @@ FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz
 
 VENV     := build/venv/ready
 
-.PHONY: all check unit asan tsan integration fake-cuda check-torch check-vm gpu-check-probes fuzz fuzzers bench demo lint format release install clean help
+.PHONY: all check unit asan asan-launcher tsan integration fake-cuda check-torch check-vm gpu-check-probes fuzz fuzzers bench demo lint format release install clean help
 .SECONDARY:
 
 all: build/libcomfydd.so build/comfydd build/comfydd.1 ## build the library and the program comfydd
@@ -99,6 +99,17 @@ unit: $(UNIT) ## unit tests of this VARIANT
 
 asan: ## unit tests under AddressSanitizer and UBSan
 	$(MAKE) VARIANT=asan unit
+
+# Not those that measure memory or use valgrind. The program is linked with the sanitizer's library, and some preload others.
+LAUNCHER_TESTS := $(filter-out %_endurance.py,$(wildcard tests/integration/test_launcher*.py tests/integration/test_jobs*.py)) \
+                  tests/integration/test_recover_command.py tests/integration/test_doctor.py
+
+asan-launcher: all $(VENV) ## tests of the program comfydd under AddressSanitizer and UBSan
+	$(MAKE) VARIANT=asan build/asan/comfydd
+	mkdir -p build/asan/products
+	cp build/libcomfydd.so build/asan/comfydd build/asan/products
+	COMFYDD_TEST_PRODUCTS=build/asan/products ASAN_OPTIONS=verify_asan_link_order=0 \
+	    scripts/run-integration build/venv/bin/python $(LAUNCHER_TESTS)
 
 tsan: ## unit tests under ThreadSanitizer
 	$(MAKE) VARIANT=tsan unit
