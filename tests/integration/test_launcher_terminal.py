@@ -34,17 +34,24 @@ while True:
     os.killpg(pid, signal.SIGCONT)
 """
 
+# By a descriptor: a signal that comes just before a read begins would be heard after it only.
 PROGRAM = """
-import os, signal, sys
-def heard(number, frame):
-    print("heard", number, flush=True)
+import os, select, signal, sys
+signals, wake = os.pipe()
+os.set_blocking(wake, False)
+signal.set_wakeup_fd(wake)
 for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGWINCH, signal.SIGCONT):
-    signal.signal(number, heard)
+    signal.signal(number, lambda *_: None)
 print("terminal", os.isatty(0) and os.isatty(2), os.tcgetpgrp(0) == os.getpgrp(), flush=True)
-for line in sys.stdin:
-    print("line", line, end="", flush=True)
-    if line == "end\\n":
-        sys.exit(7)
+while True:
+    ready = select.select([0, signals], [], [])[0]
+    for number in os.read(signals, 64) if signals in ready else []:
+        print("heard", number, flush=True)
+    line = os.read(0, 1024).decode() if 0 in ready else None
+    if line is not None:
+        print("line", line, end="", flush=True)
+    if line in ("", "end\\n"):
+        sys.exit(7 if line else 0)
 """
 
 

@@ -109,17 +109,19 @@ def measure():
         "threads": len(os.listdir("/proc/self/task")),
     }
 
-run(WORKFLOWS)  # the ring of spans is full by then, and buffers have their size
-before = measure()
-run(WORKFLOWS)
-after = measure()
-result({name: after[name] - before[name] for name in after})
+run(2 * WORKFLOWS)  # the ring of spans is full by then, and buffers have their size
+measures = [measure()]
+for _ in range(2):
+    run(WORKFLOWS)
+    measures.append(measure())
+result({name: min(after[name] - before[name] for before, after in zip(measures, measures[1:])) for name in measures[0]})
 """
-WORKFLOWS = 2000
+WORKFLOWS = 1000
 
 
 @functools.cache
 def growth(version, generation, **variables):
+    """From one run to the next; of two such, the least: a buffer may become larger once."""
     return result_of(version, generation, f"WORKFLOWS = {WORKFLOWS}\n" + GROWTH, **variables)
 
 
@@ -134,8 +136,8 @@ def test_nothing_grows_with_the_number_of_workflows(agent, version, generation, 
         agent.take_spans()
     more = {name: traced[name] - bare[name] for name in traced}
     assert more["python blocks"] < WORKFLOWS / 10, more
-    # The sending thread's buffers have one size or another; a kept workflow would be more than 1000 bytes.
-    assert more["malloc bytes"] < WORKFLOWS * 200, more
+    # A kept workflow would be more than 1000 bytes.
+    assert more["malloc bytes"] < WORKFLOWS * 300, more
     assert more["resident bytes"] < 1 << 20, more
     assert more["descriptors"] <= 1 and more["threads"] <= 0, more  # a connection to the agent may be open
 
