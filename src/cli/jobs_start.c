@@ -1,5 +1,6 @@
 #include "cli/jobs_start.h"
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "cli/die.h"
 #include "cli/jobs.h"
@@ -37,11 +38,17 @@ static void find_folder(char *folder, size_t size) {
         snprintf(folder, size, "%s/.local/state/comfydd", home);
 }
 
-static uint64_t mix(uint64_t key, const char *text) {
+/* That a password has become: it may change. */
+static void drop_stars(char *text) {
+    char *kept = text;
     for (; *text; text++)
-        if (*text != '*') /* that a password has become: it may change */
-            key = (key ^ (unsigned char)*text) * UINT64_C(1099511628211); /* FNV-1a */
-    return (key ^ 0xff) * UINT64_C(1099511628211);
+        if (*text != '*') *kept++ = *text;
+    *kept = '\0';
+}
+
+static uint64_t mix(uint64_t key, const char *text) {
+    size_t size = strlen(text);
+    return hash_mix(key, hash_bytes(text, size), size);
 }
 
 /* By the URL without its password, and the statement. */
@@ -50,8 +57,9 @@ static uint64_t key_of(const char *url, const char *sql) {
     bool is_relative = strncmp(url, "sqlite:", 7) == 0 && url[7] != '/';
     if (!shown) die(DIE_OURS, "no memory");
     jobs_hide_password(shown);
+    drop_stars(shown);
     if (is_relative && !getcwd(here, sizeof here)) *here = '\0';
-    uint64_t key = mix(mix(mix(UINT64_C(14695981039346656037), shown), here), sql ? sql : "");
+    uint64_t key = mix(mix(mix(0, shown), here), sql ? sql : "");
     free(shown);
     return key;
 }

@@ -25,9 +25,8 @@ static void goes_on(const struct watch_call *watched) {
     PyObject *prompt_id = watch_argument(watched, TASK_PROMPT_ID),
              *id = watch_argument(watched, TASK_NODE_ID);
     const struct call *prompt = prompt_id ? calls_prompt_of(prompt_id, NULL) : NULL;
-    char text[16]; /* of no interest */
     uint64_t hash;
-    if (prompt && python_text_hashed(id, text, sizeof text, &hash))
+    if (prompt && python_text_hash(id, &hash))
         attribution_set(prompt->workflow, workflow_known_node(prompt->workflow, hash));
     python_decref(prompt_id);
     python_decref(id);

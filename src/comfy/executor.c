@@ -20,6 +20,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* How long the end of the program waits for handlers under way: they take microseconds, but for one that is not this
+ * library's, or has lost the GIL. */
+#define PATIENCE_MS 20
+
 static struct workflow *workflows; /* all that are open */
 static void (*read_settings)(void);
 static void (*start_tracing)(void);
@@ -62,9 +66,6 @@ static void close_workflow(struct workflow *workflow, const char *status, uint64
 }
 
 void executor_shutdown(void) {
-    enum {
-        PATIENCE_MS = 20
-    }; /* a handler takes microseconds, but for one that is not this library's, or has lost the GIL */
     if (forked || !watch_stop(PATIENCE_MS)) return;
     uint64_t now = clock_mono_ns();
     while (workflows)
@@ -159,13 +160,15 @@ static struct node_description texts_of(const char *id, const struct graph_node 
 
 /* ---- nodes served from cache: the executor calls hardly any of them ---- */
 
-static void report_cached_node(struct workflow *workflow, struct graph *graph, PyObject *id) {
+static void report_cached_node(const void *prompt_key, struct graph *graph, PyObject *id) {
     char text[WORKFLOW_NODE_ID_SIZE];
     uint64_t hash;
     struct graph_node described;
     if (!python_text_hashed(id, text, sizeof text, &hash)) return;
-    graph_describe(graph, id, &described);
-    struct node *node = workflow_node(workflow, hash);
+    graph_describe(graph, id, &described); /* may run code of the program's: all is looked up after it */
+    struct call *call = calls_find(prompt_key);
+    struct workflow *workflow = call ? call->workflow : NULL;
+    struct node *node = workflow ? workflow_node(workflow, hash) : NULL;
     if (!node || node->done || node->span) return;
     struct node_description description = texts_of(text, &described);
     workflow_node_cached(workflow, node, &description, workflow->mono_ns, workflow->mono_ns);
@@ -192,7 +195,7 @@ static void report_cached(const void *prompt_key, PyObject *outputs) {
     graph_open(&graph, prompt);
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *id = PySequence_GetItem(ids, i);
-        if (id && graph_item(prompt, id) && calls_find(prompt_key)) report_cached_node(workflow, &graph, id);
+        if (id && graph_item(prompt, id)) report_cached_node(prompt_key, &graph, id);
         python_decref(id);
     }
     PyErr_Clear();
@@ -365,9 +368,8 @@ struct outcome {
 
 static bool is_same_node(PyObject *details, const struct node *node) {
     PyObject *failed = python_item(details, "node_id");
-    char text[16]; /* of no interest */
     uint64_t hash;
-    bool same = !failed || (python_text_hashed(failed, text, sizeof text, &hash) && hash == node->hash);
+    bool same = !failed || (python_text_hash(failed, &hash) && hash == node->hash);
     python_decref(failed);
     return same;
 }

@@ -8,12 +8,10 @@ enum input_argument { INPUT_ID };
 static void inputs_read(const struct watch_call *watched, void *key, void *context) {
     (void)key, (void)context;
     struct call *call = calls_innermost();
-    char id[16]; /* of no interest */
     uint64_t hash;
     if (!call || !call->node) return;
     PyObject *read = watch_argument(watched, INPUT_ID);
-    if (python_text_hashed(read, id, sizeof id, &hash) && hash == call->node->hash)
-        call->node->inputs_read = true;
+    if (python_text_hash(read, &hash) && hash == call->node->hash) call->node->inputs_read = true;
     python_decref(read);
 }
 

@@ -1,5 +1,7 @@
 #include "python/python_api.h"
 
+#include "base/hash.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -115,8 +117,7 @@ bool python_lacks_stderr(void) {
 }
 
 static size_t cut(const char *text, size_t size, char *out, size_t room, uint64_t *hash) {
-    for (size_t i = 0; hash && i < size; i++)
-        *hash = (*hash ^ (unsigned char)text[i]) * UINT64_C(1099511628211); /* FNV-1a */
+    if (hash) *hash = hash_bytes(text, size);
     if (size >= room) {
         size = room - 1;
         while (size > 0 && ((unsigned char)text[size] & 0xc0) == 0x80)
@@ -157,6 +158,12 @@ size_t python_text(PyObject *object, char *out, size_t room) {
 }
 
 size_t python_text_hashed(PyObject *object, char *out, size_t room, uint64_t *hash) {
-    *hash = UINT64_C(14695981039346656037);
+    *hash = 0;
     return read_text(object, out, room, hash);
+}
+
+bool python_text_hash(PyObject *object, uint64_t *hash) {
+    char beginning
+        [8]; /* of which nothing but its being there is of interest: room for one character of any length */
+    return python_text_hashed(object, beginning, sizeof beginning, hash) > 0;
 }

@@ -200,6 +200,9 @@ size_t python_text(PyObject *object, char *out, size_t room);
 /* The same, with a hash of the whole text, cut or not: texts that begin alike are told apart by it. */
 size_t python_text_hashed(PyObject *object, char *out, size_t room, uint64_t *hash);
 
+/* The hash alone; false, with *hash 0, for what has no text. */
+bool python_text_hash(PyObject *object, uint64_t *hash);
+
 /* The attribute as a number; `otherwise` when it is absent or none. */
 long python_long_attribute(PyObject *object, const char *name, long otherwise);
 
