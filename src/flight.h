@@ -81,7 +81,8 @@ struct flight *flight_create_in(const char *folder, const struct process_identit
 void flight_destroy(struct flight *flight);
 
 /* A free slot, in state TAKEN, its span zeroed; NULL when all are taken. The owner fills span and entries, then stores
- * state OPEN (release). Entries are append-only: write them, then release tags_size; only a number may change its value, whole. */
+ * state OPEN (release). Entries are append-only: write them, then release tags_size; only a number may change its value,
+ * whole. */
 struct flight_slot *flight_take_slot(struct flight *flight);
 void flight_release_slot(struct flight *flight, struct flight_slot *slot);
 
@@ -156,8 +157,8 @@ void flight_note_figures(struct flight *flight, const struct flight_figures *fig
 /* The process ends in an orderly way. */
 void flight_set_clean_exit(struct flight *flight);
 
-/* The process ends: its file goes when nothing is left in it (no span is open or waits); else whoever comes next sends it. The
- * mapping stays. */
+/* The process ends: its file goes when nothing is left in it (no span is open or waits); else whoever comes next sends
+ * it. The mapping stays. */
 void flight_remove_delivered(const struct flight *flight);
 
 /* ---- readers of somebody else's mapping ---- */

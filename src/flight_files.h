@@ -2,10 +2,11 @@
  *
  * A traced process keeps its flight memory in a file of mode 0600 in a folder in memory (COMFYDD_FLIGHT_FOLDER), named
  * comfydd-UID-PID-START-N: START is field 22 of /proc/PID/stat, so that a reused pid is not taken for the same process; N
- * counts the programs that the process has become (execv), and a new one notes in the files of earlier ones that they are such. As long as it lives it holds a lock on the file, which children
- * do not inherit and which does not survive execv. Whoever comes next (its supervisor, else the next traced process of the
- * same user on this machine) claims the file with that lock, sends what is in it (export/recover) and removes it. One
- * process claims a file at a time, and a file is removed by who has claimed it, or by its own process at its end.
+ * counts the programs that the process has become (execv), and a new one notes in the files of earlier ones that they are
+ * such. As long as it lives it holds a lock on the file, which children do not inherit and which does not survive execv.
+ * Whoever comes next (its supervisor, else the next traced process of the same user on this machine) claims the file with
+ * that lock, sends what is in it (export/recover) and removes it. One process claims a file at a time, and a file is
+ * removed by who has claimed it, or by its own process at its end.
  *
  * Under a supervisor (comfydd run) files carry its identity in their header, and only that supervisor claims them as long as
  * it lives. Nothing is ever followed through a link, nothing of another user is touched, no name is trusted, and no file of
@@ -31,7 +32,8 @@ bool flight_files_has_own(void);
 
 /* Claims the file at `path`, in whatever folder, if it is an orphan: a flight memory of this user whose process is dead, and
  * whose supervisor, if it has one, is `me` or dead. A process that has become another program (execv) is dead to the new
- * one, whatever its supervisor, and to all once that has noted it (header.replaced). Returns a descriptor; closing it lets go of the file. Who is done with the file unlinks it before that. Or -errno:
+ * one, whatever its supervisor, and to all once that has noted it (header.replaced). Returns a descriptor; closing it lets
+ * go of the file. Who is done with the file unlinks it before that. Or -errno:
  * -EBUSY when its process or its supervisor lives or somebody else has claimed it, -ELOOP for a link, -EPERM for what is
  * no plain file of mode 0600 of this user, -EINVAL for what is no flight memory. */
 int flight_files_claim(const char *path, const struct process_identity *me);

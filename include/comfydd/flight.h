@@ -55,13 +55,13 @@ struct flight_header {
     uint64_t alive_ns;
     uint64_t rss_bytes, ram_available_bytes, vram_allocated_bytes, vram_peak_bytes;
     /* What the watchdog has found, while it is so. */
-    uint64_t
-        stalled_since_ns; /* since the Unix epoch: nothing has begun or ended since, with spans open; 0: not so */
-    int32_t
-        raised_thread; /* the thread in which an exception has left the executor; 0: a workflow has begun since */
+    /* Since the Unix epoch: nothing has begun or ended since, with spans open; 0: not so. */
+    uint64_t stalled_since_ns;
+    /* The thread in which an exception has left the executor; 0: a workflow has begun since. */
+    int32_t raised_thread;
     uint32_t worker_gone; /* 1: that thread has ended */
-    uint32_t
-        replaced; /* 1: the process has become another program (execv), whose next memory has noted it here */
+    /* 1: the process has become another program (execv), whose next memory has noted it here. */
+    uint32_t replaced;
     uint32_t reserved_too;
     uint64_t reserved[6];
 };

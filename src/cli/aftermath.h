@@ -21,8 +21,8 @@ void aftermath_finish(void);
 /* The command has just ended. */
 void aftermath_note(const struct verdict *verdict);
 
-/* Sends what dead processes have left, ours and those of nobody, with at most `seconds` of patience for the agent. One attempt
- * is made in any case. */
+/* Sends what dead processes have left, ours and those of nobody, with at most `seconds` of patience for the agent. One
+ * attempt is made in any case. */
 void aftermath_send(double seconds);
 
 /* Call it about every second while the command runs: tries again now and then. */

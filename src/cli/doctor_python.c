@@ -15,8 +15,8 @@
 #define PATIENCE_NS UINT64_C(30000000000)
 #define NOT_STARTED 127
 
-/* Lines of "name value". comfydd_start: as the shim asks whether the library is at work. A Python that it does not work in hears
- * why when it opens an execution.py, whether there is one or not. */
+/* Lines of "name value". comfydd_start: as the shim asks whether the library is at work. A Python that it does not work
+ * in hears why when it opens an execution.py, whether there is one or not. */
 static const char questions[] = "import sys\n"
                                 "print('version', '%d.%d.%d' % sys.version_info[:3])\n"
                                 "print('loaded', int('libcomfydd' in open('/proc/self/maps').read()))\n"

@@ -1,9 +1,9 @@
 /* jobs_sql: a statement with named parameters, as users write it, made ready to be prepared.
  *
  * :job_id :prompt_id :state :reason :node_id :class_type :peak_memory :started_at :ended_at :at become $1, $2, ... in the
- * order in which they stand there, a number for each occurrence: then PostgreSQL finds a type for each by itself, and SQLite takes the
- * same text. Values never become part of the statement. What stands in quotes ('', "", $tag$), comments and casts (::text)
- * is left alone. Pure. */
+ * order in which they stand there, a number for each occurrence: then PostgreSQL finds a type for each by itself, and
+ * SQLite takes the same text. Values never become part of the statement. What stands in quotes ('', "", $tag$), comments
+ * and casts (::text) is left alone. Pure. */
 #ifndef COMFYDD_JOBS_SQL_H
 #define COMFYDD_JOBS_SQL_H
 
@@ -42,7 +42,8 @@ const char *jobs_sql_parse(struct jobs_sql *statement, const char *sql);
 
 void jobs_sql_finish(struct jobs_sql *statement);
 
-/* An event as texts, all owned here or borrowed from the event; NULL for what is unknown. Times are "2026-11-21T09:20:40.123456Z". */
+/* An event as texts, all owned here or borrowed from the event; NULL for what is unknown. Times are
+ * "2026-11-21T09:20:40.123456Z". */
 struct jobs_values {
     const char *fields[JOBS_FIELDS];
     char peak_memory[24], started_at[32], at[32]; /* started_at: as at when the event does not say */

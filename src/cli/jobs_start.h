@@ -6,9 +6,9 @@
 
 struct jobs;
 
-/* By COMFYDD_JOBS_DB, COMFYDD_JOBS_SQL and COMFYDD_STATE. What dead supervisors of the same database have left in their spools
- * is delivered too. NULL when none is wanted; or, with one log line, when nothing was
- * asked for and the folder cannot be written. Dies over a database that was asked for and cannot be right. */
+/* By COMFYDD_JOBS_DB, COMFYDD_JOBS_SQL and COMFYDD_STATE. What dead supervisors of the same database have left in their
+ * spools is delivered too. NULL when none is wanted; or, with one log line, when nothing was asked for and the folder
+ * cannot be written. Dies over a database that was asked for and cannot be right. */
 struct jobs *jobs_start(void);
 
 /* What jobs_start would find. */

@@ -14,7 +14,8 @@ struct jobs_watch *jobs_watch_create(const char *folder, const struct process_id
                                      void (*report)(void *context, const struct job_event *event),
                                      void *context);
 
-/* Call it about every second, and once between the end of a process and the claim of its file; not while a file is claimed. */
+/* Call it about every second, and once between the end of a process and the claim of its file; not while a file is
+ * claimed. */
 void jobs_watch_look(struct jobs_watch *watch);
 
 /* NULL is fine. */

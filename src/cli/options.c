@@ -12,8 +12,8 @@
 
 #define FIRST_KEY 256 /* beyond any character: no option has a short name */
 
-static char *
-    *given; /* by row of settings: what the command line says; borrowed, NULL where it says nothing */
+/* By row of settings: what the command line says; borrowed, NULL where it says nothing. */
+static char **given;
 
 static const struct setting *row_of(int key) {
     size_t index = (size_t)(key - FIRST_KEY);

@@ -17,8 +17,8 @@ struct spool;
 
 #define SPOOL_MOST (64u << 20) /* bytes; a spool of that size takes no more (-ENOSPC) */
 
-/* Opens the file, or makes it; it is locked until spool_close. NULL, with the reason in *error: -EWOULDBLOCK when another process has it, -EPERM when it is
- * not a plain file of our own. */
+/* Opens the file, or makes it; it is locked until spool_close. NULL, with the reason in *error: -EWOULDBLOCK when
+ * another process has it, -EPERM when it is not a plain file of our own. */
 struct spool *spool_open(const char *path, int *error);
 
 /* Adds an entry: one JSON object, without line ends. When it fails the file is as before. */

@@ -43,7 +43,8 @@ struct supervise_end supervise_run(char **command, double grace_s, const struct 
 int supervise_sleep(double seconds, const struct supervise_hooks *hooks);
 
 /* Kills what is left of the command's descendants: our children, and theirs when they have become ours, but none that we had
- * before; `more` kills what it knows of besides, false when that is nothing (may be NULL). False when some were still there after `seconds`. */
+ * before; `more` kills what it knows of besides, false when that is nothing (may be NULL). False when some were still
+ * there after `seconds`. */
 bool supervise_kill_rest(double seconds, bool (*more)(void *context), void *context);
 
 #endif

@@ -1,8 +1,9 @@
 /* verdict: why a process ended, from what is known about it. Pure: no clock, no I/O, no globals.
  *
  * A shell that ran the command ends with 128 + n, a Python that did with 256 - n, when signal n ended it: both are taken for
- * that signal (but 255, which is exit(-1) as a rule, and no SIGHUP). That a Python ended with a MemoryError is not seen (its stderr stays its own); where the limit is one on
- * allocations (RLIMIT_DATA), a failure close to it is taken for one. */
+ * that signal (but 255, which is exit(-1) as a rule, and no SIGHUP). That a Python ended with a MemoryError is not seen
+ * (its stderr stays its own); where the limit is one on allocations (RLIMIT_DATA), a failure close to it is taken for
+ * one. */
 #ifndef COMFYDD_VERDICT_H
 #define COMFYDD_VERDICT_H
 

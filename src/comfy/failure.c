@@ -7,9 +7,9 @@
 #include <string.h>
 
 #define TEXT_LIMIT 30000 /* more than the agent takes, so that cutting and marking is left to the span */
-#define STACK_LIMIT                                                                                          \
-    22000 /* of a stack's lines: less than a span keeps, so that what was raised still follows them */
-#define LINE_LIMIT 4096
+/* Of a stack's lines: less than a span keeps, so that what was raised still follows them. */
+#define STACK_LIMIT 22000
+#define LINE_LIMIT  4096
 
 static const char stack_heading[] = "Traceback (most recent call last):\n";
 

@@ -17,9 +17,9 @@ struct generation { /* arrays, not pointers: see struct setting; an empty text s
     char parameter[24];     /* a parameter that came with this generation */
     char method[24];        /* a PromptExecutor method that came with it */
     char prompt_method[16]; /* the PromptExecutor method whose call is one workflow */
-    bool
-        recursive; /* a node's call contains those of its inputs; `outputs` and `prompt` are dicts by node id */
-    bool raises;   /* node errors leave the function as exceptions (the result is looked at too) */
+    /* A node's call contains those of its inputs; `outputs` and `prompt` are dicts by node id. */
+    bool recursive;
+    bool raises; /* node errors leave the function as exceptions (the result is looked at too) */
 };
 
 /* What of a module is to be watched. */

@@ -22,8 +22,8 @@ struct memory;
 
 #define WORKFLOW_ID_SIZE 256 /* bytes of a prompt or job id that are kept, terminator included */
 
-#define WORKFLOW_NODE_ID_SIZE                                                                                \
-    5004 /* of a node's: more than a tag takes, cutting and marking is left to the span */
+/* Of a node's: more than a tag takes, cutting and marking is left to the span. */
+#define WORKFLOW_NODE_ID_SIZE 5004
 
 struct node {
     struct node *next; /* same hash chain */

@@ -13,11 +13,11 @@
 typedef int cuda_result;
 #define CUDA_OK            0
 #define CUDA_OUT_OF_MEMORY 2
-#define CUDA_NOT_INITIALIZED                                                                                 \
-    3 /* of all three: what a hook answers when there is no real function behind it */
-#define CUDA_NEWEST_KNOWN 13999 /* the last ABI version of which cuda_api.def knows all there is */
-#define CUDA_PER_THREAD_STREAM                                                                               \
-    2 /* in the flags of cuGetProcAddress: the functions whose names end in _ptsz */
+/* Of all three: what a hook answers when there is no real function behind it. */
+#define CUDA_NOT_INITIALIZED 3
+#define CUDA_NEWEST_KNOWN    13999 /* the last ABI version of which cuda_api.def knows all there is */
+/* In the flags of cuGetProcAddress: the functions whose names end in _ptsz. */
+#define CUDA_PER_THREAD_STREAM 2
 
 typedef int cuda_device;       /* CUdevice, hipDevice_t */
 typedef void *cuda_context;    /* CUcontext, hipCtx_t */

@@ -6,8 +6,8 @@
  * are the outermost call's alone: what an inner call could not get may have been got in another way.
  *
  * Any thread, in any CUDA call. Calls of the driver from here: cuCtxGetCurrent, cuCtxGetDevice, and where the
- * program has asked how much memory is free after a failure, cuDeviceGetMemPool and cuMemPoolGetAttribute; of HIP: hipGetDevice. No
- * malloc, no lock but the ledger's, errno preserved. */
+ * program has asked how much memory is free after a failure, cuDeviceGetMemPool and cuMemPoolGetAttribute; of HIP:
+ * hipGetDevice. No malloc, no lock but the ledger's, errno preserved. */
 #ifndef COMFYDD_HOOK_CALLS_H
 #define COMFYDD_HOOK_CALLS_H
 
@@ -34,8 +34,8 @@ static inline bool hook_calls_record(void) {
 /* The hooked calls that this thread is inside of. Plain data, so that it is there for hooks in a thread's last moments. */
 struct hook_calls_here {
     uint64_t added; /* the address that the outermost one's inner calls have added last */
-    uint64_t
-        freed; /* the address that an outer one has taken out, and is freeing now; 0: none, and freeing that does nothing */
+    /* The address that an outer one has taken out, and is freeing now; 0: none, and freeing that does nothing. */
+    uint64_t freed;
     uint32_t depth;
     uint8_t hip_device; /* 1 + the one that HIP told last; 0: none yet, which as 0 - 1 is LEDGER_NO_DEVICE */
     uint8_t segment_kind; /* what the outermost one's caller cuts tensors from, or LEDGER_KINDS */
@@ -104,7 +104,8 @@ static inline void hook_calls_freed(const struct ledger_entry *removed, cuda_res
  * costs more than all the rest of a hook. */
 extern const struct hook_place *hook_calls_only_place __attribute__((visibility("hidden")));
 
-/* The primary contexts of devices. Counted from the start on; a device that was used before is taken to be in use for ever. */
+/* The primary contexts of devices. Counted from the start on; a device that was used before is taken to be in use for
+ * ever. */
 void hook_calls_primary_retained(const void *context, int device);
 void hook_calls_primary_released(int device);
 void hook_calls_primary_reset(int device);

@@ -1,10 +1,11 @@
-/* The driver's functions for programs that are linked with its library and call them by name (PyTorch's libcaffe2_nvrtc.so, or
- * an extension's own allocator).
+/* The driver's functions for programs that are linked with its library and call them by name (PyTorch's libcaffe2_nvrtc.so,
+ * or an extension's own allocator).
  *
- * They are exported for such calls alone, as an old version of functions that have no newer one: a reference without a version
- * binds to the first version that a library has, whatever came later, and dlsym does not find it. (glibc, elf/dl-lookup.c,
- * check_match; all since 2.1.) So a program that looks whether there is a driver does not find one here, and one that patches
- * the code of what it has found patches the driver's. A driver with versions would be called past us. */
+ * They are exported for such calls alone, as an old version of functions that have no newer one: a reference without a
+ * version binds to the first version that a library has, whatever came later, and dlsym does not find it. (glibc,
+ * elf/dl-lookup.c, check_match; all since 2.1.) So a program that looks whether there is a driver does not find one
+ * here, and one that patches the code of what it has found patches the driver's. A driver with versions would be called
+ * past us. */
 #include "cuda/callers.h"
 #include "cuda/hook_effects.h"
 #include "cuda/hooks_driver.h"

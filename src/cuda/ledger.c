@@ -232,8 +232,8 @@ static inline bool is_there(uint64_t hashed, enum ledger_space space, uint64_t a
     return false;
 }
 
-/* Nearly always it is a node's, at an address that is new, and an entry has been given back: then nothing is called from here,
- * and nothing has to be saved from a call. */
+/* Nearly always it is a node's, at an address that is new, and an entry has been given back: then nothing is called from
+ * here, and nothing has to be saved from a call. */
 void ledger_add(uint64_t address, uint64_t size, struct ledger_what what) {
     uint64_t hashed = hash(address);
     struct shard *shard = shard_of(hashed);

@@ -6,10 +6,9 @@
  * when the real free fails.
  *
  * Every function may be called from any thread, at any time, in a CUDA hook: nothing here allocates with malloc, takes the
- * GIL, calls CUDA, logs (but once, when recording ends), or changes errno. Time is O(1) but for those functions that are about
- * all entries. Locks
- * are spin locks of one shard, held for a few memory accesses, and nothing is called under them. Without memory, recording
- * ends for good: entries stay, figures say so (ledger_recording), hooks go on forwarding.
+ * GIL, calls CUDA, logs (but once, when recording ends), or changes errno. Time is O(1) but for those functions that are
+ * about all entries. Locks are spin locks of one shard, held for a few memory accesses, and nothing is called under them.
+ * Without memory, recording ends for good: entries stay, figures say so (ledger_recording), hooks go on forwarding.
  *
  * Figures (live, peaks, counts) are kept in cuda/usage, who owns an allocation in cuda/owners. */
 #ifndef COMFYDD_LEDGER_H
@@ -20,8 +19,8 @@
 #include <stdint.h>
 
 #define LEDGER_NO_DEVICE 0xff /* the device is not known */
-#define LEDGER_DEVICES                                                                                       \
-    16 /* devices with figures of their own; further ones, and unknown ones, share the last */
+/* Devices with figures of their own; further ones, and unknown ones, share the last. */
+#define LEDGER_DEVICES 16
 
 enum ledger_space {
     LEDGER_POINTER, /* device and managed pointers */
@@ -107,8 +106,8 @@ void ledger_restore(const struct ledger_entry *removed);
  * (part of) that handle's memory; an unknown handle (imported, say) is ignored. Unmap takes out every mapping in the range;
  * false when there was none. Retain: the program holds the handle of what is mapped at `address`, once
  * more or again. Release is reported before the real call, as
- * ledger_remove is; a release fails only for a handle that is not there. Unmap is reported AFTER the real call has succeeded: addresses are given out by
- * reservations, not by mapping. */
+ * ledger_remove is; a release fails only for a handle that is not there. Unmap is reported AFTER the real call has
+ * succeeded: addresses are given out by reservations, not by mapping. */
 void ledger_map(uint64_t address, uint64_t size, uint64_t handle);
 bool ledger_unmap(uint64_t address, uint64_t size);
 void ledger_retain(uint64_t handle, uint64_t address);

@@ -4,7 +4,8 @@
  * purpose. The Python exception tells (comfy/failure), or c10's own report. But by then ComfyUI has unloaded its models: so
  * the picture is taken when the call fails, or at c10's report, which comes later and knows more, and the last few are kept.
  *
- * All but oom_take and oom_serial are called in hooks: no malloc, no GIL, no CUDA. Taking a picture is O(live allocations). */
+ * All but oom_take and oom_serial are called in hooks: no malloc, no GIL, no CUDA. Taking a picture is O(live
+ * allocations). */
 #ifndef COMFYDD_OOM_H
 #define COMFYDD_OOM_H
 

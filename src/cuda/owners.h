@@ -57,8 +57,8 @@ static inline uint32_t owners_current(void) {
     return __builtin_expect(node != OWNER_NOBODY, 1) ? node : owners_by_default();
 }
 
-/* What this thread has allocated for owners_here.node, which is one, on a device that has figures of its own; false when it is to
- * be counted by owners_count_allocation. */
+/* What this thread has allocated for owners_here.node, which is one, on a device that has figures of its own; false when
+ * it is to be counted by owners_count_allocation. */
 static inline bool owners_count_mine(uint8_t device, uint64_t bytes) {
     struct owners_mine *mine = &owners_mine[owners_here.node];
     if (__atomic_load_n(&mine->thread, __ATOMIC_RELAXED) != &owners_here) return false;

@@ -16,8 +16,8 @@ struct device_usage {
 struct usage_share usage_shares[USAGE_SHARES];
 __thread unsigned usage_share_here;
 uint16_t usage_simple_async = USAGE_NOT_SIMPLE, usage_simple_plain = USAGE_NOT_SIMPLE;
-uint64_t
-    usage_direct[LEDGER_DEVICES]; /* of what is allocated, what is neither in segments nor in async pools */
+/* Of what is allocated, what is neither in segments nor in async pools. */
+uint64_t usage_direct[LEDGER_DEVICES];
 
 static uint32_t lock;
 static struct device_usage devices[LEDGER_DEVICES];

@@ -123,8 +123,8 @@ struct usage_window {
     uint64_t before_on[LEDGER_DEVICES], peak_on[LEDGER_DEVICES];
 };
 
-/* The window is the caller's, its `next` NULL at first, and must stay where it is until it is closed. Opening an open one starts it
- * anew; closing makes the peaks final; closing a closed one does nothing. */
+/* The window is the caller's, its `next` NULL at first, and must stay where it is until it is closed. Opening an open
+ * one starts it anew; closing makes the peaks final; closing a closed one does nothing. */
 void usage_open(struct usage_window *window);
 void usage_close(struct usage_window *window);
 

@@ -41,8 +41,8 @@ struct batch {
 
 struct batch_policy {
     bool everything; /* all that is there */
-    size_t
-        partial_min; /* a trace with so many spans waiting is due before its workflow is finished; 0: never */
+    /* A trace with so many spans waiting is due before its workflow is finished; 0: never. */
+    size_t partial_min;
 };
 
 /* Gathers the spans that are due. False without memory: then the batch is empty. */

@@ -22,8 +22,8 @@ struct flight;
  * not ended; -ENOMEM; or what pthread_create says. */
 int exporter_start(struct flight *flight, const struct config *config);
 
-/* Before exporter_start: the thread calls `beat` about once a second while spans are open, for figures that are to be known after
- * a kill (flight_note_figures). */
+/* Before exporter_start: the thread calls `beat` about once a second while spans are open, for figures that are to be
+ * known after a kill (flight_note_figures). */
 void exporter_on_beat(void (*beat)(struct flight *flight));
 
 /* A span was finished, or a workflow has begun: the thread will look what is due, once per flush interval. Any thread; never

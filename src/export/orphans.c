@@ -44,8 +44,8 @@ static bool send_next(void *context, int file, const char *path) {
     return true;
 }
 
-/* Others take the file for that of a process that lives, or do not know why it ended, until they read that it is of an earlier
- * program. */
+/* Others take the file for that of a process that lives, or do not know why it ended, until they read that it is of an
+ * earlier program. */
 static bool note_if_replaced(void *context, int file, const char *path) {
     (void)path;
     struct flight_header header;

@@ -1,4 +1,5 @@
-/* watchdog: notices, in the exporter's thread, that ComfyUI has stopped working although its process lives (COMFYDD_WATCHDOG).
+/* watchdog: notices, in the exporter's thread, that ComfyUI has stopped working although its process lives
+ * (COMFYDD_WATCHDOG).
  *
  * Two things are noticed, each with a log line and a note in flight memory, which `comfydd run` reads:
  *   - no progress: spans are open, and none has begun or ended in the whole process for the given time. The open ones are

@@ -10,9 +10,9 @@
 struct cgroup;
 
 struct meminfo {
-    uint64_t
-        available_bytes; /* MemAvailable, or the cgroup's headroom when that is smaller; 0 when unknown */
-    uint64_t rss_bytes;  /* resident set of this process; 0 when unknown */
+    /* MemAvailable, or the cgroup's headroom when that is smaller; 0 when unknown. */
+    uint64_t available_bytes;
+    uint64_t rss_bytes; /* resident set of this process; 0 when unknown */
 };
 
 /* A sample at most 10 ms old (mono_ns is the caller's clock_mono_ns()). Errors leave a field 0. errno is preserved.

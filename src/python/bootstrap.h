@@ -1,7 +1,8 @@
 /* bootstrap: getting the GIL, once, early, without anybody calling us.
  *
  * The interposed open64 (hooks_libc.c) reports every file that the process opens that way, and Python opens its modules so.
- * The first one opened by a thread that Python knows, in the main interpreter, is the moment to begin: before any program code, for scripts, -m,
+ * The first one opened by a thread that Python knows, in the main interpreter, is the moment to begin: before any program
+ * code, for scripts, -m,
  * -c, embedding alike. */
 #ifndef COMFYDD_BOOTSTRAP_H
 #define COMFYDD_BOOTSTRAP_H

@@ -20,7 +20,8 @@ struct ids_parent;
 bool bridge_set(PyObject *enter, PyObject *leave, PyObject *current);
 
 /* Makes the span the parent of what ddtrace traces on this thread and task until bridge_leave. `origin` and
- * `tags` (as struct ids_parent has them) may be NULL. Returns a token, owned by the caller, for bridge_leave; NULL when there is no bridge. */
+ * `tags` (as struct ids_parent has them) may be NULL. Returns a token, owned by the caller, for bridge_leave; NULL when
+ * there is no bridge. */
 PyObject *bridge_enter(const struct flight_trace *trace, uint64_t span_id, const char *origin,
                        const char *tags);
 

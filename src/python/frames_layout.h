@@ -17,8 +17,8 @@ enum frames_lines {
 /* Offsets in bytes, 0 for what the version does not have. A frame is a PyFrameObject up to 3.10, an _PyInterpreterFrame from
  * 3.11 on. */
 struct frames_layout {
-    uint16_t
-        thread_cframe; /* of the thread's pointer to the struct that holds its frame; 0: it holds it itself */
+    /* Of the thread's pointer to the struct that holds its frame; 0: it holds it itself. */
+    uint16_t thread_cframe;
     uint16_t thread_frame;
     uint16_t thread_id; /* pthread_self() of the thread */
     uint16_t frame_previous, frame_code;
@@ -27,8 +27,8 @@ struct frames_layout {
     uint16_t code_filename, code_name, code_lines, code_first_line;
     uint16_t code_first_traceable; /* int: instructions that run before the function's own */
     uint16_t code_bytecode;
-    uint16_t
-        code_version; /* uint32_t, unique among all code objects of a process; 0 when they have run out */
+    /* uint32_t, unique among all code objects of a process; 0 when they have run out. */
+    uint16_t code_version;
     uint16_t text_ascii, text_compact;
     uint8_t lasti_unit; /* bytes; 0 where the instruction is a pointer */
     uint8_t lines;      /* enum frames_lines */

@@ -1,8 +1,8 @@
 /* Local sys.monitoring events (PEP 669) on the code objects of watched functions.
  *
  * Only PY_START and PY_RETURN are asked for, and PY_YIELD and PY_RESUME of coroutines whose handler wants to know: all are
- * local on 3.12+, so all other Python code runs as if nothing were watched. PY_UNWIND is global up to 3.14 and costs every exception of the program, hence WATCH_EXCEPTIONS goes to the
- * swap mechanism. */
+ * local on 3.12+, so all other Python code runs as if nothing were watched. PY_UNWIND is global up to 3.14 and costs
+ * every exception of the program, hence WATCH_EXCEPTIONS goes to the swap mechanism. */
 #include "python/watch_internal.h"
 
 #include <string.h>

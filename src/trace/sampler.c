@@ -21,8 +21,9 @@ enum priority { USER_DROP = -1, AUTO_DROP = 0, AUTO_KEEP = 1, USER_KEEP = 2 };
 /* Set by sampler_init, constant afterwards. */
 static struct rules *trace_rules, *span_rules;
 static double sample_rate = -1; /* negative: unset */
-static char agent_keys[2]
-                      [512]; /* what agents call our service and environment: as they are, and normalised */
+
+/* What agents call our service and environment: as they are, and normalised. */
+static char agent_keys[2][512];
 
 static struct limiter limiter;         /* of DD_TRACE_RATE_LIMIT */
 static _Atomic double agent_rate = -1; /* negative: the agent has not said any */

@@ -1,5 +1,6 @@
 /* bridge_probe: the library's Python-facing half (bridge.c, shim_abi.c) as a library of its own, with what is
- * internal there exported: tests can make the calls that executor.c makes around nodes. Needs the GIL, when it is loaded too. */
+ * internal there exported: tests can make the calls that executor.c makes around nodes. Needs the GIL, when it is loaded
+ * too. */
 #include "config.h"
 #include "python/bridge.h"
 #include "python/shim_abi.h"

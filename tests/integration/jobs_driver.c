@@ -7,7 +7,8 @@
  *   hide                                        hides the password in its own arguments
  *   watch FOLDER                                writes what becomes of the jobs of processes whose supervisor it is,
  *   look                                        as far as they have come
- * Its first line is "opened PID.START": who it is, for COMFYDD_SUPERVISOR. At the end of input it waits SECONDS for what is left, and says "closed". Errors go to standard error, exit 1. */
+ * Its first line is "opened PID.START": who it is, for COMFYDD_SUPERVISOR. At the end of input it waits SECONDS for what
+ * is left, and says "closed". Errors go to standard error, exit 1. */
 #include "base/process.h"
 #include "cli/jobs.h"
 #include "cli/jobs_watch.h"

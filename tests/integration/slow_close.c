@@ -1,4 +1,5 @@
-/* For `comfydd run`, preloaded: after it has closed a spool file it rests for a moment, in which somebody else may take it. */
+/* For `comfydd run`, preloaded: after it has closed a spool file it rests for a moment, in which somebody else may take
+ * it. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdio.h>

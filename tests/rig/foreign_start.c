@@ -1,6 +1,6 @@
-/* Runs PROGRAM, a program of another processor, in qemu-user, with the folder ROOT before the paths of this system. Static, so
- * that LD_PRELOAD is PROGRAM's alone. It passes on its own name: what PROGRAM starts again by that name is this again.
- * Compiled with -DQEMU, -DROOT, -DPROGRAM by scripts/foreign-pythons and scripts/check-aarch64. */
+/* Runs PROGRAM, a program of another processor, in qemu-user, with the folder ROOT before the paths of this system.
+ * Static, so that LD_PRELOAD is PROGRAM's alone. It passes on its own name: what PROGRAM starts again by that name is
+ * this again. Compiled with -DQEMU, -DROOT, -DPROGRAM by scripts/foreign-pythons and scripts/check-aarch64. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>

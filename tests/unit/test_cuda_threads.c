@@ -1,6 +1,6 @@
-/* Everything that hooks do at once, from eight threads, over functions that stand for the driver's: allocations, frees of what
- * others allocated, physical memory and its mappings, failures with their pictures, while nodes begin and end and snapshots
- * are taken. What is left at the end is known; ThreadSanitizer looks on (make tsan). */
+/* Everything that hooks do at once, from eight threads, over functions that stand for the driver's: allocations, frees
+ * of what others allocated, physical memory and its mappings, failures with their pictures, while nodes begin and end
+ * and snapshots are taken. What is left at the end is known; ThreadSanitizer looks on (make tsan). */
 #include "cuda/ledger.h"
 #include "cuda/oom.h"
 #include "cuda/owners.h"

@@ -159,8 +159,8 @@ static void test_one_unmap_over_several_mappings(void **state) {
     assert_false(ledger_unmap(0x10000000, 4 * PAGE));
 }
 
-/* A release that went past the hooks: the handle comes again, as other memory, while the old one is still mapped. The end of that
- * mapping must not be taken for something else's. */
+/* A release that went past the hooks: the handle comes again, as other memory, while the old one is still mapped. The
+ * end of that mapping must not be taken for something else's. */
 static void test_a_handle_whose_release_was_not_seen(void **state) {
     (void)state;
     struct ledger_entry removed;

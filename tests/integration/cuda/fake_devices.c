@@ -1,5 +1,5 @@
-/* Prints what the program sees of devices: per line uuid, whole GPU's uuid, name, total and, after it has allocated N+1 KiB on
- * device N, used bytes by the books; then NVML's devices: uuid and used bytes. */
+/* Prints what the program sees of devices: per line uuid, whole GPU's uuid, name, total and, after it has allocated N+1
+ * KiB on device N, used bytes by the books; then NVML's devices: uuid and used bytes. */
 #include "test.h"
 
 #define __CUDA_API_VERSION_INTERNAL

@@ -1,4 +1,5 @@
-/* Ends: allocations live at exit, freed in exit handlers and destructors, in a forked child, beside a vfork. argument: how. */
+/* Ends: allocations live at exit, freed in exit handlers and destructors, in a forked child, beside a vfork. argument:
+ * how. */
 #include "cuda_probe.h"
 #include "test.h"
 

@@ -1,6 +1,7 @@
-/* Every function of cuda_api.def, the driver's by the addresses that dlsym gives, or by name when compiled with LINKED: what it allocates is in the ledger, once; what it frees is not; a failure changes nothing
- * and is counted once; and every call has reached the real function. With an argument: what comes in pairs, from so many threads
- * at once; then only sums are known. */
+/* Every function of cuda_api.def, the driver's by the addresses that dlsym gives, or by name when compiled with LINKED:
+ * what it allocates is in the ledger, once; what it frees is not; a failure changes nothing and is counted once; and
+ * every call has reached the real function. With an argument: what comes in pairs, from so many threads at once; then
+ * only sums are known. */
 #include "cuda/cuda_abi.h"
 #include "cuda_probe.h"
 #include "test.h"

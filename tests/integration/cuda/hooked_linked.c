@@ -1,5 +1,5 @@
-/* A program that calls the driver by name, if there is one: prints what it finds in any way that programs look, which must be the
- * same with the library, and what an allocation does. */
+/* A program that calls the driver by name, if there is one: prints what it finds in any way that programs look, which
+ * must be the same with the library, and what an allocation does. */
 #include <dlfcn.h>
 #include <stdint.h>
 #include <stdio.h>

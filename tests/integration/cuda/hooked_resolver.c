@@ -1,6 +1,6 @@
-/* Prints what every kind of question to cuGetProcAddress is answered: code, status, and the function's name, or "hooked" where
- * a wrapper is given. Asks as the runtime does (dlsym, then the pointer). argument: "aimdo" to ask through a library of that
- * name, given as the second argument. */
+/* Prints what every kind of question to cuGetProcAddress is answered: code, status, and the function's name, or "hooked"
+ * where a wrapper is given. Asks as the runtime does (dlsym, then the pointer). argument: "aimdo" to ask through a
+ * library of that name, given as the second argument. */
 #include "cuda/cuda_abi.h"
 #include "test.h"
 

@@ -1,5 +1,5 @@
-/* Eight threads allocate, free what others allocated, and fork meanwhile; then 100,000 allocations are live at once. The ledger
- * agrees with the books. Memory must be 64G. */
+/* Eight threads allocate, free what others allocated, and fork meanwhile; then 100,000 allocations are live at once. The
+ * ledger agrees with the books. Memory must be 64G. */
 #include "cuda_probe.h"
 #include "test.h"
 

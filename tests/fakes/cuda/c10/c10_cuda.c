@@ -1,5 +1,5 @@
-/* Three allocators behind one interface. Native and expandable: blocks are cut from segments, first fit, neighbours are joined
- * again, and every block is reported. Async: the driver's pool does all of it, and nothing is reported. */
+/* Three allocators behind one interface. Native and expandable: blocks are cut from segments, first fit, neighbours are
+ * joined again, and every block is reported. Async: the driver's pool does all of it, and nothing is reported. */
 #include "c10.h"
 
 #include <cuda.h>

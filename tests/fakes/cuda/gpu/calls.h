@@ -1,5 +1,5 @@
-/* calls: counts every call of an exported function, and logs it and every change of the books to the file FAKE_CUDA_LOG, which
- * is appended to: children and further processes write it too. Any thread; errno is left alone. */
+/* calls: counts every call of an exported function, and logs it and every change of the books to the file FAKE_CUDA_LOG,
+ * which is appended to: children and further processes write it too. Any thread; errno is left alone. */
 #ifndef FAKE_CALLS_H
 #define FAKE_CALLS_H
 

@@ -1,5 +1,5 @@
-/* libamdhip64.so.6: as much of AMD's runtime as allocates memory, over the same books. HIP's header is not at hand where there
- * is no ROCm: the few types are here. Devices go by their number; HIP_VISIBLE_DEVICES is not read. */
+/* libamdhip64.so.6: as much of AMD's runtime as allocates memory, over the same books. HIP's header is not at hand where
+ * there is no ROCm: the few types are here. Devices go by their number; HIP_VISIBLE_DEVICES is not read. */
 #include "gpu/addresses.h"
 #include "gpu/calls.h"
 #include "gpu/errors.h"

@@ -1,6 +1,7 @@
 /* libnvidia-ml.so.1: count, uuid, name and memory of the fake's devices, by their number among all. torch asks it for fabric
- * support before its first cuMemCreate and, with no NVML at all, calls a NULL pointer. Every function returns an nvmlReturn_t;
- * a device handle is the device's number plus one. NVML's header comes with the driver's tools only: the few types are here. */
+ * support before its first cuMemCreate and, with no NVML at all, calls a NULL pointer. Every function returns an
+ * nvmlReturn_t; a device handle is the device's number plus one. NVML's header comes with the driver's tools only: the
+ * few types are here. */
 #include "gpu/books.h"
 #include "gpu/calls.h"
 #include "gpu/memory.h"
