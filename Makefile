@@ -32,7 +32,7 @@ STATIC_LIBS   := $(if $(THIRD_PARTY),$(THIRD_PARTY)/lib/libmsgpackc.a,-l:libmsgp
 SOURCES  := $(sort $(wildcard src/*.c src/base/*.c src/host/*.c src/trace/*.c src/export/*.c src/cuda/*.c src/python/*.c src/comfy/*.c))
 OBJECTS  := $(SOURCES:src/%.c=$(BUILD)/%.o)
 # What unit tests link, as far as they need it: everything but the table of contents and the interposed functions of libc.
-TESTABLE := $(filter-out $(addprefix $(BUILD)/,preload.o hooks_libc.o cuda/hooks_dlsym.o),$(OBJECTS))
+TESTABLE := $(filter-out $(addprefix $(BUILD)/,preload.o hooks_libc.o cuda/hooks_dlsym.o cuda/hooks_dlclose.o),$(OBJECTS))
 ARCHIVE  := $(BUILD)/libcomfydd.a
 # What belongs to the program comfydd alone, never to the library; and what it needs. libpq is loaded when it is used.
 CLI         := $(filter-out src/cli/main.c,$(sort $(wildcard src/cli/*.c)))

@@ -263,6 +263,27 @@ bool resolve_library_at(const void *address, struct resolve_library *library) {
     return dl_iterate_phdr(holds, &wanted) != 0;
 }
 
+static int tell_unloaded(struct dl_phdr_info *info, size_t size, void *unloaded) {
+    if (size >= offsetof(struct dl_phdr_info, dlpi_subs) + sizeof info->dlpi_subs)
+        *(unsigned long long *)unloaded = info->dlpi_subs;
+    return 1;
+}
+
+unsigned long long resolve_unloaded(void) {
+    unsigned long long unloaded = 0;
+    dl_iterate_phdr(tell_unloaded, &unloaded);
+    return unloaded;
+}
+
+void resolve_forget_unloaded(void *addresses[], size_t count) {
+    struct resolve_library holder;
+    for (size_t i = 0; i < count; i++) {
+        void *address = __atomic_load_n(&addresses[i], __ATOMIC_RELAXED);
+        if (address && !resolve_library_at(address, &holder))
+            __atomic_store_n(&addresses[i], NULL, __ATOMIC_RELEASE);
+    }
+}
+
 void *resolve_in(const char *library, const char *name) {
     struct resolve_library found;
     return resolve_library(library, &found) ? resolve_symbol(&found, name) : NULL;

@@ -148,3 +148,31 @@ struct caller callers_look_up(const void *return_address, bool wants_runtime) {
     }
     return look_up(return_address, wants_runtime);
 }
+
+/* A runtime stays what it is for its callers as long as it is there; what stood before it may have gone. */
+static void forget_runtime(unsigned index) {
+    struct resolve_library runtime;
+    const void *known = __atomic_load_n(&runtimes[index], __ATOMIC_ACQUIRE);
+    if (!known) return;
+    if (resolve_library_at(known, &runtime)) {
+        fill(functions_of[index], &runtime);
+        return;
+    }
+    for (unsigned i = 0; i < CALLERS_SLOTS; i++) {
+        void *const *gone = functions_of[index];
+        __atomic_compare_exchange_n(&callers_slots[i].caller.runtime, &gone, NULL, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_RELAXED);
+    }
+    __atomic_store_n(&runtimes[index], NULL, __ATOMIC_RELEASE);
+}
+
+void callers_forget_unloaded(void) {
+    struct resolve_library holder;
+    for (unsigned i = 0; i < RUNTIMES; i++)
+        forget_runtime(i);
+    for (unsigned i = 0; i < CALLERS_SLOTS; i++) {
+        uint64_t address = __atomic_load_n(&callers_slots[i].address, __ATOMIC_ACQUIRE);
+        if (address > BEING_FILLED && !resolve_library_at((const void *)(uintptr_t)address, &holder))
+            __atomic_store_n(&callers_slots[i].address, FREE, __ATOMIC_RELEASE);
+    }
+}

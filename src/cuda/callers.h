@@ -4,9 +4,7 @@
  * libcudart.so.12), or to whatever stood before it in the search order (comfy-aimdo up to 0.2.9, torch_memory_saver). What
  * is found out about a place in the program is remembered, so that a call costs some ten instructions.
  *
- * Any thread. Takes the loader's lock (of dl_iterate_phdr) when it meets a caller for the first time, nothing else. Entries
- * are never dropped: a caller keeps the runtime that it needs loaded, and another library that is loaded where one was
- * unloaded, with a call at the very same place, would have to be linked with another runtime to be led astray. */
+ * Any thread. Takes the loader's lock (of dl_iterate_phdr) when it meets a caller for the first time, nothing else. */
 #ifndef COMFYDD_CALLERS_H
 #define COMFYDD_CALLERS_H
 
@@ -52,6 +50,9 @@ static inline struct caller callers_find(const void *return_address, bool wants_
     caller.is_aimdo = slot->caller.is_aimdo;
     return caller;
 }
+
+/* Forgets callers and runtimes that have been unloaded. A caller that calls now keeps what it needs loaded. */
+void callers_forget_unloaded(void);
 
 /* Whether PyTorch's allocator caches (see PYTORCH_NO_CUDA_MEMORY_CACHING). Before the first call of a hook by it. */
 void callers_set_torch_caches(bool caches);

@@ -115,13 +115,19 @@ void hook_calls_context_ended(const void *context) {
     ledger_purge_context(context);
 }
 
-void hook_calls_forked(void) {
-    lock = 0;
-    hook_calls_only_place = NULL;
+void hook_calls_forget_contexts(void) {
+    spin_lock(&lock);
+    __atomic_store_n(&hook_calls_only_place, NULL, __ATOMIC_RELEASE);
     first_place = (struct hook_place){.context = NULL};
-    are_several = false;
+    __atomic_store_n(&are_several, false, __ATOMIC_RELAXED);
     memset(primaries, 0, sizeof primaries);
     memset(devices, 0, sizeof devices);
+    spin_unlock(&lock);
+}
+
+void hook_calls_forked(void) {
+    lock = 0;
+    hook_calls_forget_contexts();
     hook_calls_here.depth = 0;
 }
 

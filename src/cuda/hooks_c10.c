@@ -72,3 +72,7 @@ EXPORT void report_oom(int64_t requested, size_t allocated, size_t reserved, str
     *(void **)&real = real_of(C10__ZN3c1027reportOutOfMemoryToProfilerElmmNS_6DeviceE);
     if (real) real(requested, allocated, reserved, device);
 }
+
+void hooks_c10_forget_unloaded(void) {
+    resolve_forget_unloaded(reals, FUNCTIONS);
+}

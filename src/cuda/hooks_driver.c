@@ -88,6 +88,14 @@ static bool is_found(void) {
     return loaded;
 }
 
+void hooks_driver_forget_unloaded(void) {
+    const void *known = __atomic_load_n(&library, __ATOMIC_ACQUIRE);
+    struct resolve_library holder;
+    if (!known || resolve_library_at(known, &holder)) return;
+    __atomic_store_n(&library, NULL, __ATOMIC_RELEASE);
+    hook_calls_forget_contexts();
+}
+
 const void *hooks_driver_library(void) {
     return is_found() ? __atomic_load_n(&library, __ATOMIC_ACQUIRE) : NULL;
 }
@@ -175,21 +183,9 @@ static void *substitute(unsigned function, void *real, const void *caller) {
     return wrapper_of(function);
 }
 
-/* The driver was closed, and is opened again elsewhere: who asks is the first to use it there. */
-static bool has_moved_to(const void *address) {
-    struct resolve_library holder;
-    int saved_errno = errno;
-    bool moved = resolve_library_at(address, &holder) && holder.dynamic != library &&
-                 strncmp(resolve_file_name(&holder), DRIVER_FILE, strlen(DRIVER_FILE)) == 0;
-    if (moved) take(&holder);
-    errno = saved_errno;
-    return moved;
-}
-
 void *hooks_driver_wrapper(void *real, const void *caller) {
     if (!real || !is_found()) return real;
     unsigned function = function_at(real);
-    if (function == FUNCTIONS && has_moved_to(real)) function = function_at(real);
     return function == FUNCTIONS ? real : substitute(function, real, caller);
 }
 

@@ -73,3 +73,7 @@ static struct hook_place place(void) {
         HOOK_BODY(real, arguments, effect);                                                                  \
     }
 #include "cuda/cuda_api.def"
+
+void hooks_hip_forget_unloaded(void) {
+    resolve_forget_unloaded(reals, FUNCTIONS);
+}

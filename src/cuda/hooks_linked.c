@@ -51,3 +51,7 @@ static void *real_of(enum linked_function function, const char *name) {
         HOOK_BODY(real, arguments, effect);                                                                  \
     }
 #include "cuda/cuda_api.def"
+
+void hooks_linked_forget_unloaded(void) {
+    resolve_forget_unloaded(reals, FUNCTIONS);
+}

@@ -18,7 +18,7 @@ HIP = "-l:libamdhip64.so.6"
 
 @pytest.fixture(scope="session")
 def probe(tmp_path_factory):
-    return build_probe("cuda_probe", tmp_path_factory.mktemp("probe"), "cuda/hooks_dlsym.o")
+    return build_probe("cuda_probe", tmp_path_factory.mktemp("probe"), "cuda/hooks_dlsym.o", "cuda/hooks_dlclose.o")
 
 
 @pytest.fixture
@@ -225,6 +225,24 @@ def test_a_driver_that_is_closed_and_opened_again(hooked, library):
     """As by programs that only look whether there is a GPU: what was known of the driver is of where it was."""
     driver = library("hidden_driver", "libcuda.so.1", link=["-Wl,-soname,libcuda.so.1"])
     hooked("hooked_closed", runtime=None, variables={"LD_LIBRARY_PATH": f"{driver.parent}:{FAKES}"})
+
+
+@pytest.mark.parametrize("traced", [True, False])
+@pytest.mark.parametrize(
+    "plugin, linked, name, function",
+    [
+        ("driver_plugin", "hidden_driver", "libcuda.so.1", "cuCtxGetCurrent"),
+        ("plugin", "small_runtime", "libcudart.so.13", "cudaRuntimeGetVersion"),
+    ],
+)
+def test_a_plugin_that_is_closed_with_what_it_is_linked_with(
+    hooked, library, plugin, linked, name, function, traced
+):
+    needed = library(linked, name, link=[f"-Wl,-soname,{name}"])
+    path = library(plugin, "plugin.so", link=[needed])
+    variables = {"LD_LIBRARY_PATH": f"{needed.parent}:{FAKES}"}
+    preload = None if traced else [LIBRARY]
+    hooked("hooked_unloaded", path, function, runtime=None, preload=preload, variables=variables)
 
 
 def test_eight_threads_and_a_hundred_thousand_allocations(hooked):

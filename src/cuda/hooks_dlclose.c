@@ -1,0 +1,38 @@
+/* The exported dlclose. Real functions of a library that has been unloaded must not be called again when it comes back at
+ * another place (a program that only looks whether there is a GPU; a plugin that is linked with the driver and closed), so
+ * what was found out about such libraries is forgotten.
+ *
+ * The real one is looked up when it is needed, not at the start: that takes the loader's lock, but so does dlclose. */
+#include "cuda/callers.h"
+#include "cuda/hook_calls.h"
+#include "resolve.h"
+
+#include <errno.h>
+
+/* Libraries also go on other ways (a dlopen that fails): those are noticed at the next call. */
+static void forget_unloaded(void) {
+    static unsigned long long known;
+    unsigned long long unloaded = resolve_unloaded();
+    if (__atomic_exchange_n(&known, unloaded, __ATOMIC_ACQ_REL) == unloaded) return;
+    hooks_driver_forget_unloaded();
+    callers_forget_unloaded();
+    hooks_linked_forget_unloaded();
+    hooks_hip_forget_unloaded();
+    hooks_c10_forget_unloaded();
+}
+
+__attribute__((visibility("default"))) int dlclose(void *library);
+__attribute__((visibility("default"))) int dlclose(void *library) {
+    static int (*known)(void *);
+    int saved_errno = errno;
+    int (*real)(void *) = __atomic_load_n(&known, __ATOMIC_RELAXED);
+    if (!real) *(void **)&real = resolve_next("dlclose"); /* before glibc 2.34 in libdl.so.2, which may come late */
+    if (!real) return -1;
+    __atomic_store_n(&known, real, __ATOMIC_RELAXED);
+    errno = saved_errno;
+    int result = real(library);
+    saved_errno = errno;
+    forget_unloaded();
+    errno = saved_errno;
+    return result;
+}
