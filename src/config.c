@@ -350,7 +350,7 @@ bool config_wanted(const char *(*lookup)(const char *name), struct config *switc
     release(loader.kept);
     errno = saved_errno;
     *switches = loader.config;
-    return loader.config.enabled && loader.config.trace_enabled;
+    return loader.config.enabled && loader.config.trace_enabled && loader.config.apm_tracing;
 }
 
 static bool load(const char *(*lookup)(const char *name), unsigned readers) {

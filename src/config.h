@@ -32,6 +32,7 @@ struct config_run {
 struct config {
     bool enabled;               /* COMFYDD_ENABLED */
     bool trace_enabled;         /* DD_TRACE_ENABLED: false records and sends nothing */
+    bool apm_tracing;           /* DD_APM_TRACING_ENABLED: likewise */
     bool node_tracing;          /* NODE_TRACING_ENABLED */
     bool node_memory;           /* NODE_MEMORY_TRACKING */
     bool cached_nodes;          /* COMFYDD_CACHED_NODES: zero-length spans for nodes served from cache */
@@ -74,7 +75,7 @@ struct config {
 
 /* The switches (fields of type bool) as the environment has them, into *switches; its other fields are the defaults. Logs
  * nothing, keeps nothing, changes nothing: for programs of which it is not known yet whether they are a ComfyUI. Returns
- * whether tracing is wanted at all (COMFYDD_ENABLED, DD_TRACE_ENABLED). */
+ * whether tracing is wanted at all (COMFYDD_ENABLED, DD_TRACE_ENABLED, DD_APM_TRACING_ENABLED). */
 bool config_wanted(const char *(*lookup)(const char *name), struct config *switches);
 
 /* Reads the environment. `lookup` takes the place of getenv, for tests; NULL means getenv. Values are

@@ -19,6 +19,9 @@ const struct setting settings[] = {
     {.name = "DD_TRACE_ENABLED", .type = SETTING_BOOL, FIELD(trace_enabled), .initial = "true",
      .otel = "OTEL_TRACES_EXPORTER", .readers = BY_COMFYDD | BY_DDTRACE,
      .doc = "`false` records and sends nothing; so does the exporter `none`."},
+    {.name = "DD_APM_TRACING_ENABLED", .type = SETTING_BOOL, FIELD(apm_tracing), .initial = "true",
+     .readers = BY_COMFYDD | BY_DDTRACE,
+     .doc = "`false` too: of Datadog's products comfydd serves tracing only."},
     /* Before the three that win over it. */
     {.name = "DD_TAGS", .type = SETTING_TEXT, FIELD(tags), .otel = "OTEL_RESOURCE_ATTRIBUTES",
      .readers = BY_COMFYDD | BY_DDTRACE,

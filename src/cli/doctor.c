@@ -65,9 +65,9 @@ static void check_settings(void) {
                       (int)strcspn(*variable, "="), *variable);
         settings_problems++;
     }
-    if (!config()->enabled || !config()->trace_enabled)
-        setting_refused(
-            "tracing is switched off: see COMFYDD_ENABLED, DD_TRACE_ENABLED and OTEL_TRACES_EXPORTER");
+    if (!config()->enabled || !config()->trace_enabled || !config()->apm_tracing)
+        setting_refused("tracing is switched off: see COMFYDD_ENABLED, DD_TRACE_ENABLED, "
+                        "OTEL_TRACES_EXPORTER and DD_APM_TRACING_ENABLED");
     if (!settings_problems)
         doctor_report(true, "settings", "service %s, env %s; all that is set is understood",
                       config()->service, config()->env);
@@ -155,7 +155,7 @@ static void check_flight_folder(void) {
         doctor_report(
             false, "flight folder",
             "%s, %llu MiB free: no file can be kept there, and a kill loses what was not sent: it needs %u "
-            "MiB free, fewer than four files of dead processes, and a ulimit -f that allows it",
+            "MiB free, and a ulimit -f that allows it",
             folder, free_MiB, 4 * FLIGHT_ROOM / MiB);
     else if (error < 0)
         doctor_report(

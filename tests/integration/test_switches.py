@@ -54,7 +54,7 @@ def test_without_memory_figures(agent, tmp_path, version):
 
 
 @pytest.mark.parametrize("version", ENDS)
-@pytest.mark.parametrize("variable", ["COMFYDD_ENABLED", "DD_TRACE_ENABLED"])
+@pytest.mark.parametrize("variable", ["COMFYDD_ENABLED", "DD_TRACE_ENABLED", "DD_APM_TRACING_ENABLED"])
 def test_off(agent, tmp_path, version, variable):
     done = run(tmp_path, agent, version, **{variable: "false"})
     assert done.traces == {name: None for name in WANTED}

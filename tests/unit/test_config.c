@@ -346,6 +346,8 @@ static void whether_tracing_is_wanted_is_known_without_a_word(void **state) {
     assert_true(WANTED("COMFYDD_ENABLED", "perhaps", "DD_TRACE_AGENT_PORT", "none"));
     assert_false(WANTED("COMFYDD_ENABLED", "false"));
     assert_false(WANTED("DD_TRACE_ENABLED", "0"));
+    assert_false(WANTED("DD_APM_TRACING_ENABLED", "false"));
+    assert_false(WANTED("DD_APM_TRACING_ENABLED", "false", "DD_TRACE_ENABLED", "true"));
     assert_false(WANTED("OTEL_TRACES_EXPORTER", "none"));
     assert_true(WANTED("OTEL_TRACES_EXPORTER", "none", "DD_TRACE_ENABLED", "true"));
 }
