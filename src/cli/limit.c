@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const double GiB = 1u << 30;
@@ -28,12 +29,21 @@ static const char *why_no_group(int error) {
     }
 }
 
+/* With the number of our PID namespace: in another one our number may be somebody else's. */
+static void name_groups(char *prefix, size_t size) {
+    struct stat space = {.st_ino = 0};
+    stat("/proc/self/ns/pid", &space);
+    snprintf(prefix, size, "comfydd-%llu-", (unsigned long long)space.st_ino);
+}
+
 void limit_start(struct limit *limit, uint64_t bytes) {
-    char name[32];
+    char prefix[32], name[64];
     memset(limit, 0, sizeof *limit);
     limit->bytes = bytes;
     if (bytes > 0) {
-        snprintf(name, sizeof name, "comfydd-%ld", (long)getpid());
+        name_groups(prefix, sizeof prefix);
+        cgroup_group_remove_left("", prefix);
+        snprintf(name, sizeof name, "%s%ld", prefix, (long)getpid());
         limit->error = cgroup_group_make(&limit->group, "", name, bytes);
         limit->kind = limit->error ? VERDICT_DATA_LIMIT : VERDICT_GROUP_LIMIT;
     }

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "host/cgroup_files.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -12,6 +13,8 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#define LEAF "-launcher" /* goes after a group's name */
 
 /* ---- files ---- */
 
@@ -104,8 +107,7 @@ static int enable_controller(struct cgroup_group *group, const char *name) {
     int error = write_file(parent, "cgroup.subtree_control", "+memory");
     if (error != -EBUSY) return error;
     if (each_member(parent, skip_member, NULL) != 1) return -EBUSY;
-    if ((size_t)snprintf(group->leaf, sizeof group->leaf, "%s/%s-launcher", parent, name) >=
-        sizeof group->leaf) {
+    if ((size_t)snprintf(group->leaf, sizeof group->leaf, "%s/%s" LEAF, parent, name) >= sizeof group->leaf) {
         group->leaf[0] = '\0';
         return -ENAMETOOLONG;
     }
@@ -140,13 +142,37 @@ static int make_limited(struct cgroup_group *group, const char *name, uint64_t l
     return error;
 }
 
-int cgroup_group_make(struct cgroup_group *group, const char *root, const char *name, uint64_t limit) {
+/* Where groups of our making go. */
+static bool find_parent(struct cgroup_group *group, const char *root) {
     int mount_length;
     memset(group, 0, sizeof *group);
-    int length =
-        cgroup_own_directory(root, group->parent, sizeof group->parent, &mount_length, &group->files);
-    if (length < 0) return -ENOTSUP;
+    if (cgroup_own_directory(root, group->parent, sizeof group->parent, &mount_length, &group->files) < 0)
+        return false;
     if (access(group->parent, F_OK) != 0) group->parent[mount_length] = '\0'; /* see cgroup_group_own */
+    return true;
+}
+
+/* PREFIX PID ["-launcher"], of a process that is no more. */
+static bool is_left(const char *name, const char *prefix) {
+    size_t size = strlen(prefix);
+    char *end;
+    if (strncmp(name, prefix, size) != 0 || name[size] < '1' || name[size] > '9') return false;
+    long pid = strtol(name + size, &end, 10);
+    if (*end && strcmp(end, LEAF) != 0) return false;
+    return kill((pid_t)pid, 0) != 0 && errno == ESRCH;
+}
+
+void cgroup_group_remove_left(const char *root, const char *prefix) {
+    struct cgroup_group group;
+    DIR *list = find_parent(&group, root) ? opendir(group.parent) : NULL;
+    if (!list) return;
+    for (struct dirent *entry; (entry = readdir(list));)
+        if (is_left(entry->d_name, prefix)) unlinkat(dirfd(list), entry->d_name, AT_REMOVEDIR);
+    closedir(list);
+}
+
+int cgroup_group_make(struct cgroup_group *group, const char *root, const char *name, uint64_t limit) {
+    if (!find_parent(group, root)) return -ENOTSUP;
     int error;
     if ((size_t)snprintf(group->directory, sizeof group->directory, "%s/%s", group->parent, name) >=
         sizeof group->directory) {

@@ -25,6 +25,10 @@ struct cgroup_counts {
 /* Finds the group that we are in, to read its counts. False when there is none. */
 bool cgroup_group_own(struct cgroup_group *group, const char *root);
 
+/* Removes groups below our own that launchers which were killed have left: those named `prefix` and then the number of a
+ * process that is no more, when nothing is in them. */
+void cgroup_group_remove_left(const char *root, const char *prefix);
+
 /* Makes a group `name` below our own, limited to so many bytes, swap not counted. Where v2 demands that a group with
  * groups in it has no processes, we move to a leaf of our own first; -EBUSY when others are in our group too. -errno
  * otherwise: -EROFS, -EACCES (nothing can be written), -ENOTSUP (no memory controller); then all is as it was. */

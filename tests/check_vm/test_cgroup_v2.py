@@ -11,7 +11,7 @@ import sys
 import pytest
 from strict_agent_process import StrictAgent
 
-from rig.cgroups import V2, entering, groups_below, v2_group
+from rig.cgroups import V2, entering, group_of, groups_below, v2_group
 from rig.launcher import HOG, HOG_AND_WAIT, Launched, hog, read_only_groups, run
 from rig.process import wait_for
 from rig.supervised import TOO_LARGE, Supervised
@@ -152,7 +152,7 @@ def test_what_the_groups_look_like(tmp_path):
     program = "print('ready', flush=True);" + HOG_AND_WAIT
     with v2_group("look") as (group, _):
         with launched(tmp_path, group, "--memory-limit=64M", *hog(1, program)) as comfydd:
-            name = f"comfydd-{comfydd.child.pid}"
+            name = group_of(comfydd.child.pid)
             assert sorted(groups_below(group)) == [name, f"{name}-launcher"]
             assert members(group) == set()
             assert members(group / f"{name}-launcher") == {comfydd.child.pid}
@@ -188,10 +188,11 @@ def test_a_launcher_that_was_killed_does_not_hinder_the_next(tmp_path):
     program = "print('ready', flush=True);" + HOG_AND_WAIT
     with v2_group("killed") as (group, _):
         with launched(tmp_path, group, "--memory-limit=64M", *hog(1, program)) as comfydd:
-            (command,) = members(group / f"comfydd-{comfydd.child.pid}")
+            name = group_of(comfydd.child.pid)
+            (command,) = members(group / name)
             comfydd.child.kill()
             comfydd.child.wait(20)
-        launcher = group / f"comfydd-{comfydd.child.pid}-launcher"
+        launcher = group / f"{name}-launcher"
         done = run("--memory-limit=64M", "--restart=never", *hog(200), before=entering(launcher))
         assert done.returncode == 137 and KILLED in done.stderr
         os.kill(command, 9)

@@ -1,14 +1,16 @@
 """comfydd run's memory limit: a control group where one can be made, RLIMIT_DATA elsewhere."""
 
 import mmap
+import os
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from rig.cgroups import groups_below, v1_group
+from rig.cgroups import group_of, groups_below, v1_group
 from rig.launcher import HOG, HOG_AND_WAIT, Launched, hog, read_only_groups, run
+from rig.process import wait_for
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -29,6 +31,30 @@ def test_a_start_that_fails_leaves_no_group(tmp_path):
         done = run("--jobs-db=mysql://x", f"--state={tmp_path}", "true", before=enter)
         assert groups_below(group) == []
     assert done.returncode == 125 and "the database must be sqlite:PATH or postgresql://" in done.stderr
+
+
+def test_groups_of_launchers_that_were_killed_are_removed(tmp_path):
+    """Empty ones of ours: not those of launchers that live, and nobody else's."""
+    with v1_group("left") as (group, enter):
+        kept = ["comfydd-mine", "comfydd-0-4194305", "other"]  # 4194305 is no pid, and 0 no namespace
+        for name in kept:
+            (group / name).mkdir()
+        with Launched(tmp_path / "log", "--memory-limit=64M", "sleep", "60", before=enter) as launched:
+            launched.wait_to_say("running")
+            (name,) = set(groups_below(group)) - set(kept)
+            command = wait_for("the command", 20, lambda: (group / name / "cgroup.procs").read_text())
+            run("--memory-limit=64M", "true", before=enter)
+            assert name in groups_below(group)
+            launched.child.kill()
+            launched.child.wait(20)
+        run("--memory-limit=64M", "true", before=enter)
+        assert name in groups_below(group)  # the command goes on
+        os.kill(int(command), signal.SIGKILL)
+        wait_for("the group to be empty", 20, lambda: not (group / name / "cgroup.procs").read_text())
+        run("--memory-limit=64M", "true", before=enter)
+        assert sorted(groups_below(group)) == sorted(kept)
+        for name in kept:
+            (group / name).rmdir()
 
 
 # One of four that begin to take memory when all are there, and have it for a while.
@@ -89,7 +115,7 @@ def test_the_limit_is_the_one_asked_for_and_nearness_is_told_once(tmp_path):
     with v1_group("near") as (group, _):
         with Launched(tmp_path / "log", "--memory-limit=100M", *hog(88, HOG_AND_WAIT)) as launched:
             launched.wait_to_say("are in use")
-            (name,) = [n for n in groups_below(group.parent) if n == f"comfydd-{launched.child.pid}"]
+            (name,) = [n for n in groups_below(group.parent) if n == group_of(launched.child.pid)]
             assert (group.parent / name / "memory.limit_in_bytes").read_text() == f"{100 * MiB}\n"
         assert launched.text().count("are in use") == 1
         assert not (group.parent / name).exists()

@@ -25,6 +25,11 @@ def entering(group):
     return ["sh", "-c", f'echo $$ >{group}/cgroup.procs && exec "$@"', "sh"]
 
 
+def group_of(pid):
+    """The name of the group that the `comfydd run` with this pid makes for its command."""
+    return f"comfydd-{os.stat(f'/proc/{pid}/ns/pid').st_ino}-{pid}"
+
+
 def groups_below(group):
     return [entry.name for entry in group.iterdir() if entry.is_dir()]
 

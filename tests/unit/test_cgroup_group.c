@@ -145,6 +145,33 @@ static void what_is_left_goes_to_the_parent(void **state) {
     assert_string_equal(content(V1 "/cgroup.procs"), "2147483646");
 }
 
+static void what_launchers_that_were_killed_have_left_is_removed(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        bool goes;
+    } groups[] = {
+        {"comfydd-9-2147483646", true},  {"comfydd-9-2147483646-launcher", true},
+        {"comfydd-9-1", false},          {"comfydd-9-1-launcher", false},
+        {"comfydd-8-2147483646", false}, {"comfydd-9-2147483646-other", false},
+        {"comfydd-9-", false},           {"comfydd-9--2147483646", false},
+        {"comfydd-9-0", false},          {"comfydd-9-2147483645/full", false},
+    };
+    char path[512];
+    make_v2("memory\n", "memory\n");
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
+        snprintf(path, sizeof path, V2 "/%s/here", groups[i].name); /* makes the folders above it */
+        tree_write(path, "");
+        snprintf(path, sizeof path, "%s" V2 "/%s/here", tree_root(), groups[i].name);
+        assert_int_equal(unlink(path), 0);
+    }
+    cgroup_group_remove_left(tree_root(), "comfydd-9-");
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
+        snprintf(path, sizeof path, "%s" V2 "/%s", tree_root(), groups[i].name);
+        if ((access(path, F_OK) == 0) == groups[i].goes) fail_msg("%s", groups[i].name);
+    }
+}
+
 static void nothing_there(void **state) {
     (void)state;
     struct cgroup_group group;
@@ -165,6 +192,7 @@ int main(void) {
         IN_TREE(in_a_container_the_group_is_the_mount),
         IN_TREE(only_a_group_of_our_making_is_killed_or_removed),
         IN_TREE(what_is_left_goes_to_the_parent),
+        IN_TREE(what_launchers_that_were_killed_have_left_is_removed),
         IN_TREE(nothing_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
