@@ -93,6 +93,8 @@ static int make_nameless_file(size_t size) {
 
 /* Shared memory of that size, its pages reserved; NULL without. */
 static void *map_memory(const char *folder, size_t size) {
+    const struct process_identity self = process_self();
+    if (folder) flight_files_make_room(folder, &self);
     int named = folder ? flight_files_create(folder, size) : -ENOENT;
     int fd = named >= 0 ? named : make_nameless_file(size);
     if (fd < 0 && fd != -ENOSYS) return NULL;

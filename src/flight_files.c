@@ -21,7 +21,7 @@
 #define SECOND      UINT64_C(1000000000) /* ns */
 #define MOST_AGE    (86400 * SECOND)     /* since the last sign of life: agents refuse older spans */
 #define UNFINISHED  (60 * SECOND)        /* a file without content that is older was never finished */
-#define MOST_LEFT   4                    /* files of dead processes beside which no new one is made */
+#define MOST_LEFT   16                   /* orphans; the oldest go when there are more */
 #define MOST_SEEN   4096                 /* names looked at; anybody can put names into /dev/shm */
 #define SHARE       4                    /* a file takes at most this part of the free room */
 #define NAME_PREFIX "comfydd-"
@@ -86,30 +86,16 @@ static bool is_own_descriptor(void) {
            status.st_ino == own.inode;
 }
 
-/* Whether the name in the folder is that of a dead process's file. A look from afar: nothing is opened. */
-static bool looks_left(const char *name, const struct process_identity *self) {
-    struct file_name parsed;
-    if (!parse_name(name, &parsed) || parsed.uid != geteuid()) return false;
-    return process_is(&parsed.process, self) || !process_runs(&parsed.process);
+/* `more`: bytes that could be made free. */
+static bool has_room(const char *folder, size_t size, uint64_t more) {
+    struct statvfs room;
+    return statvfs(folder, &room) == 0 && ((uint64_t)room.f_bavail * room.f_frsize + more) / SHARE >= size;
 }
 
-static bool has_room(int folder, const struct process_identity *self, size_t size) {
-    struct statvfs room;
+/* A file larger than the limit would raise SIGXFSZ, even one in memory. */
+static bool may_be_so_large(size_t size) {
     struct rlimit limit;
-    /* A file larger than the limit would raise SIGXFSZ, even one in memory. */
-    if (getrlimit(RLIMIT_FSIZE, &limit) || limit.rlim_cur < size) return false;
-    if (fstatvfs(folder, &room) || (uint64_t)room.f_bavail * room.f_frsize / SHARE < size) return false;
-    int copy = fcntl(folder, F_DUPFD_CLOEXEC, 3);
-    DIR *list = copy >= 0 ? fdopendir(copy) : NULL;
-    if (!list) {
-        if (copy >= 0) close(copy);
-        return false;
-    }
-    unsigned left = 0, seen = 0;
-    for (struct dirent *entry; seen < MOST_SEEN && (entry = readdir(list)); seen++)
-        left += looks_left(entry->d_name, self);
-    closedir(list);
-    return left < MOST_LEFT;
+    return getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur >= size;
 }
 
 static int reserve(int fd, size_t size) {
@@ -156,7 +142,7 @@ int flight_files_create(const char *folder, size_t size) {
     int saved_errno = errno, result = -ENOSPC;
     int at = open_folder(folder);
     if (at < 0) result = -errno;
-    if (at >= 0 && has_room(at, &self, size)) {
+    if (at >= 0 && may_be_so_large(size) && has_room(folder, size, 0)) {
         result = -EEXIST;
         for (unsigned number = 0; result == -EEXIST && number < most_programs; number++) {
             make_name(name, sizeof name, &self, number);
@@ -259,10 +245,13 @@ int flight_files_claim(const char *path, const struct process_identity *me) {
 
 /* ---- all that are in the folder ---- */
 
-static bool is_too_old(const struct candidate *file) {
+static uint64_t last_sign_ns(const struct candidate *file) {
     uint64_t last = (uint64_t)file->status.st_mtim.tv_sec * SECOND + (uint64_t)file->status.st_mtim.tv_nsec;
-    uint64_t now = clock_wall_ns();
-    if (file->has_header && file->header.alive_ns > last) last = file->header.alive_ns;
+    return file->has_header && file->header.alive_ns > last ? file->header.alive_ns : last;
+}
+
+static bool is_too_old(const struct candidate *file) {
+    uint64_t last = last_sign_ns(file), now = clock_wall_ns();
     return now > last && now - last > (file->has_header ? MOST_AGE : UNFINISHED);
 }
 
@@ -280,6 +269,12 @@ static DIR *open_list(const char *folder, int *error) {
     *error = list ? 0 : -errno;
     if (!list && at >= 0) close(at);
     return list;
+}
+
+static void tell_removed(unsigned count, const char *folder) {
+    if (count)
+        log_line("removed %u old file%s of spans in %s that no agent has taken", count, count == 1 ? "" : "s",
+                 folder);
 }
 
 int flight_files_orphans(const char *folder, const struct process_identity *me, bool tidy,
@@ -302,11 +297,59 @@ int flight_files_orphans(const char *folder, const struct process_identity *me, 
         close(file.fd);
     }
     if (list) closedir(list);
-    if (removed)
-        log_line("removed %u old file%s of spans in %s that no agent has taken", removed,
-                 removed == 1 ? "" : "s", folder);
+    tell_removed(removed, folder);
     errno = saved_errno;
     return error;
+}
+
+/* ---- not too many of them ---- */
+
+struct left {
+    unsigned count;
+    uint64_t bytes;
+    /* Of the oldest: */
+    char path[PATH_MAX];
+    uint64_t last_ns;
+    size_t size;
+};
+
+static bool add_left(void *context, int fd, const char *path) {
+    struct left *left = context;
+    struct candidate file = {.fd = fd};
+    if (look(&file)) return true;
+    uint64_t last = last_sign_ns(&file);
+    if (!left->count++ || last < left->last_ns) {
+        left->last_ns = last;
+        left->size = (size_t)file.status.st_size;
+        snprintf(left->path, sizeof left->path, "%s", path);
+    }
+    left->bytes += (uint64_t)file.status.st_blocks * 512;
+    return true;
+}
+
+static bool is_one_too_many(const char *folder, const struct left *left) {
+    if (left->count >= MOST_LEFT) return true;
+    return left->count && !has_room(folder, left->size, 0) && has_room(folder, left->size, left->bytes);
+}
+
+static bool remove_orphan(const char *path, const struct process_identity *me) {
+    int file = flight_files_claim(path, me);
+    if (file < 0) return false;
+    bool removed = unlink(path) == 0;
+    close(file);
+    return removed;
+}
+
+void flight_files_make_room(const char *folder, const struct process_identity *me) {
+    int saved_errno = errno;
+    unsigned removed = 0;
+    for (;; removed++) {
+        struct left left = {.count = 0};
+        flight_files_orphans(folder, me, true, add_left, &left);
+        if (!is_one_too_many(folder, &left) || !remove_orphan(left.path, me)) break;
+    }
+    tell_removed(removed, folder);
+    errno = saved_errno;
 }
 
 /* ---- those of living processes ---- */

@@ -20,8 +20,7 @@
 #include <stddef.h>
 
 /* Creates this process's file with `size` bytes, all of them reserved, and locks it: a descriptor to map, which stays open
- * for the lock and is not the caller's to close. Or -errno when the folder refuses, has little room, or already holds
- * several files of dead processes that nobody has been able to send. */
+ * for the lock and is not the caller's to close. Or -errno when the folder refuses, or has little room. */
 int flight_files_create(const char *folder, size_t size);
 
 /* Removes this process's file, if it has one; the mapping stays. Not what a parent has created. */
@@ -43,6 +42,10 @@ int flight_files_claim(const char *path, const struct process_identity *me);
  * is. 0, or -errno when the folder cannot be read. */
 int flight_files_orphans(const char *folder, const struct process_identity *me, bool tidy,
                          bool (*each)(void *context, int file, const char *path), void *context);
+
+/* Removes the oldest orphans until there is room for one more beside the others, and they are fewer than 16: for an agent
+ * that is away for long. Before a file is created; a supervisor does so when it has dealt with a death. */
+void flight_files_make_room(const char *folder, const struct process_identity *me);
 
 /* Calls `each` with a descriptor for reading, the callee's to close, of every file whose process, dead or alive, has this
  * supervisor. 0, or -errno when the folder cannot be read. Not while the caller has claimed one of them: to close another

@@ -173,6 +173,7 @@ static bool send_all(double seconds, bool running, int interrupt) {
                               .running = running};
     if (state.watch) jobs_watch_look(state.watch); /* its last, for those that are about to be claimed */
     flight_files_orphans(config()->flight_folder, &state.self, true, send_next, &attempt);
+    flight_files_make_room(config()->flight_folder, &state.self);
     return !attempt.failed;
 }
 

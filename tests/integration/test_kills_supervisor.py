@@ -224,7 +224,7 @@ def test_agent_away_at_all_kills_and_back_later(tmp_path, flight_folder):
     account = kills.Account(flight_folder)
     with StrictAgent() as agent:
         url = agent.url
-    for _ in range(3):  # a fourth file is the last that is made
+    for _ in range(5):
         kill_both(Supervisor(tmp_path, url, options=["--restart=never"]), account, chance)
     with StrictAgent("--port", url.rpartition(":")[2]) as agent:
         Supervisor(tmp_path, url, "once").ends()
@@ -233,3 +233,23 @@ def test_agent_away_at_all_kills_and_back_later(tmp_path, flight_folder):
     roots = [span for span in spans.values() if span["name"] == "comfyui.workflow.execute"]
     killed = {span["meta"]["workflow.prompt_id"] for span in roots if span["meta"]["workflow.status"] == "killed"}
     assert killed and jobs(tmp_path) == {prompt: "failed" for prompt in killed}
+
+
+def test_every_death_is_recorded_however_many_wait_for_the_agent(tmp_path, flight_folder):
+    with StrictAgent() as agent:
+        url = agent.url
+    for _ in range(17):
+        unsupervised = Supervisor(tmp_path, url, "die", preload_only=True)
+        assert unsupervised.process.wait(30) == -signal.SIGKILL
+    assert len(kills.left(flight_folder)) == 16
+    before = unsupervised.prompts("begin")
+    supervisor = Supervisor(tmp_path, url, "die", options=["--restart=never"])
+    assert supervisor.process.wait(30) == 137
+    (newest,) = supervisor.prompts("begin") - before
+    recorded = jobs(tmp_path)
+    assert recorded[newest] == "failed" and set(recorded.values()) == {"failed"} and len(recorded) >= 16
+    assert "removed 1 old file of spans" in supervisor.log.read_text()
+    with StrictAgent("--port", url.rpartition(":")[2]) as agent:
+        Supervisor(tmp_path, url, "once").ends()
+        killed = [span["meta"] for span in agent.spans if span["meta"].get("workflow.status") == "killed"]
+    assert len(killed) == 15 and newest in {meta["workflow.prompt_id"] for meta in killed}

@@ -59,8 +59,8 @@ class Account:
         self.open = {}  # those of them that were open, with the error.type that they must arrive with
 
     def make_room(self):
-        """Before a kill: beside four files of dead processes no further one is made. Whoever lives now sends them."""
-        wait_for("earlier memories to be sent", 60, lambda: len(left(self.folder)) < 4)
+        """Before a kill: of dead processes' files the oldest go when 16 are there. Whoever lives now sends them."""
+        wait_for("earlier memories to be sent", 60, lambda: len(left(self.folder)) < 16)
 
     def note(self):
         memories = left(self.folder)

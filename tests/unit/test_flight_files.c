@@ -219,17 +219,52 @@ static void a_folder_that_refuses_is_done_without(void **state) {
     assert_false(flight_files_has_own());
 }
 
-/* Without an agent, every end would leave one more. */
+static bool count(void *context, int file, const char *found) {
+    (void)file, (void)found;
+    return ++*(unsigned *)context < 100;
+}
+
+/* Without an agent, every end would leave one more. The oldest are the least worth. */
 static void files_do_not_pile_up(void **state) {
     (void)state;
-    for (unsigned i = 0; i < 4; i++) {
-        int fd = flight_files_create(folder, SIZE);
-        assert_true(fd >= 0);
-        close(fd);
-        leave(name_of(somebody_dead(), i), NULL);
-        flight_files_remove();
+    enum { MOST = 16 };
+    struct flight_header living = header_of(self);
+    leave(name_of(self, MOST + 2), &living); /* somebody's who lives: neither counted nor removed */
+    for (unsigned i = 0; i < MOST + 2; i++) {
+        struct flight_header header = header_of(somebody_dead());
+        header.alive_ns = clock_wall_ns() + (i == 5 ? 0 : i + 1) * UINT64_C(1000000000);
+        leave(name_of(somebody_dead(), i), &header);
     }
-    assert_int_equal(flight_files_create(folder, SIZE), -ENOSPC);
+    struct process_identity next = {.pid = getppid()};
+    capture_start();
+    errno = 77;
+    flight_files_make_room(folder, &next);
+    assert_int_equal(errno, 77);
+    assert_non_null(strstr(capture_stop(), "removed 3 old files"));
+    for (unsigned i = 0; i < MOST + 2; i++)
+        assert_int_equal(access(name_of(somebody_dead(), i), F_OK), i == 0 || i == 1 || i == 5 ? -1 : 0);
+    assert_int_equal(access(name_of(self, MOST + 2), F_OK), 0);
+    flight_files_make_room(folder, &next);
+    assert_int_equal(access(name_of(somebody_dead(), 2), F_OK), 0); /* there is room */
+}
+
+static void files_of_a_living_supervisor_are_removed_by_that_one(void **state) {
+    (void)state;
+    struct process_identity other = {.pid = getppid()};
+    struct flight_header header = header_of(somebody_dead());
+    header.supervisor_pid = other.pid;
+    for (unsigned i = 0; i < 20; i++)
+        leave(name_of(somebody_dead(), i), &header);
+    unsigned left = 0;
+    flight_files_make_room(folder, &self);
+    assert_int_equal(flight_files_orphans(folder, &other, false, count, &left), 0);
+    assert_int_equal(left, 20);
+    capture_start();
+    flight_files_make_room(folder, &other);
+    capture_stop();
+    left = 0;
+    assert_int_equal(flight_files_orphans(folder, &other, false, count, &left), 0);
+    assert_int_equal(left, 15);
 }
 
 /* ---- those of others ---- */
@@ -412,11 +447,6 @@ static void files_of_another_version_are_passed_for_a_day(void **state) {
     assert_int_equal(access(name, F_OK), -1);
 }
 
-static bool count(void *context, int file, const char *found) {
-    (void)file, (void)found;
-    return ++*(unsigned *)context < 100;
-}
-
 static void a_walk_without_tidying_changes_nothing(void **state) {
     (void)state;
     unsigned passed = 0;
@@ -502,6 +532,7 @@ int main(void) {
         TEST(a_program_that_replaced_another_claims_what_that_left),
         TEST(a_folder_that_refuses_is_done_without),
         TEST(files_do_not_pile_up),
+        TEST(files_of_a_living_supervisor_are_removed_by_that_one),
         TEST(the_dead_ones_are_claimed_once),
         TEST(a_file_that_was_removed_meanwhile_is_not_claimed),
         TEST(links_and_other_things_are_left_alone),
