@@ -73,7 +73,8 @@ struct cuda_physical {
 };
 #define CUDA_LOCATION_DEVICE 1
 
-#define CUDA_POOL_RESERVED 5 /* CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT: 64 bits */
+#define CUDA_POOL_RESERVED  5 /* CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT: 64 bits */
+#define CUDA_POINTER_DEVICE 9 /* CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL: an int */
 
 /* c10::Device: two bytes, passed in one register (c10/core/Device.h; since PyTorch 1.0). */
 struct c10_device {

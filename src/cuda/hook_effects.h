@@ -2,6 +2,7 @@
  * list; before including this they define
  *
  *   PLACE()                 struct hook_place: where the calling thread allocates
+ *   PLACE_OF(pointer)       the same of an allocation that has been made, which is asked for
  *   PLACE_AFTER_FAILURE()   the same, without a call that changes what the program will be told about the failure
  *   CUTS_TENSORS(kind)      whether the caller is PyTorch's caching allocator, and this a kind of its segments
  *   ASKED_BY_TORCH          whether the caller is PyTorch's allocator
@@ -67,6 +68,11 @@ static inline enum ledger_kind kind_of(const struct cuda_physical *properties) {
 #define BEFORE_ALLOCATES(space, kind, out, size) hook_calls_begin(LEDGER_##kind, CUTS_TENSORS(LEDGER_##kind))
 #define AFTER_ALLOCATES(space, kind, out, size)                                                              \
     AFTER_ALLOCATION(space, LEDGER_##kind, out, *(out), size, size, PLACE(), PLACE_AFTER_FAILURE())
+
+#define PASSES_ALLOCATES_FROM_POOL(out, size) false
+#define BEFORE_ALLOCATES_FROM_POOL(out, size) hook_calls_begin(LEDGER_ASYNC, false)
+#define AFTER_ALLOCATES_FROM_POOL(out, size)                                                                 \
+    AFTER_ALLOCATION(POINTER, LEDGER_ASYNC, out, *(out), size, size, PLACE_OF(*(out)), PLACE_AFTER_FAILURE())
 
 #define PASSES_REGISTERS(pointer, size) false
 #define BEFORE_REGISTERS(pointer, size) hook_calls_begin(LEDGER_REGISTERED, false)

@@ -26,7 +26,7 @@ __attribute__((visibility("default"))) int dlclose(void *library) {
     static int (*known)(void *);
     int saved_errno = errno;
     int (*real)(void *) = __atomic_load_n(&known, __ATOMIC_RELAXED);
-    if (!real) *(void **)&real = resolve_next("dlclose"); /* before glibc 2.34 in libdl.so.2, which may come late */
+    if (!real) *(void **)&real = resolve_next("dlclose"); /* libdl.so.2 (glibc before 2.34) may come late */
     if (!real) return -1;
     __atomic_store_n(&known, real, __ATOMIC_RELAXED);
     errno = saved_errno;

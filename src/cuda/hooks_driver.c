@@ -33,7 +33,8 @@ static const void *library; /* the driver's dynamic section; set last */
 static void *reals[FUNCTIONS];
 static cuda_result (*get_current)(cuda_context *);
 static cuda_result (*get_device)(cuda_device *);
-static cuda_result (*get_pool)(cuda_pool *, cuda_device); /* since CUDA 11.3 */
+static cuda_result (*ask_pointer)(void *, int, cuda_pointer); /* since CUDA 4.0 */
+static cuda_result (*get_pool)(cuda_pool *, cuda_device);     /* since CUDA 11.3 */
 static cuda_result (*get_attribute)(cuda_pool, int, void *);
 static uint8_t slots[SLOTS];      /* 1 + the function whose real address hashes to here, or before */
 static uint8_t name_slots[SLOTS]; /* the same of `base`; versions of one function are neighbours */
@@ -71,6 +72,7 @@ static void take(const struct resolve_library *driver) {
         __atomic_store_n(&reals[i], resolve_symbol(driver, functions[i].name), __ATOMIC_RELEASE);
     *(void **)&get_current = resolve_symbol(driver, "cuCtxGetCurrent");
     *(void **)&get_device = resolve_symbol(driver, "cuCtxGetDevice");
+    *(void **)&ask_pointer = resolve_symbol(driver, "cuPointerGetAttribute");
     *(void **)&get_pool = resolve_symbol(driver, "cuDeviceGetMemPool");
     *(void **)&get_attribute = resolve_symbol(driver, "cuMemPoolGetAttribute");
     fill_slots();
@@ -130,6 +132,13 @@ struct hook_place hooks_driver_place(void) {
     return place;
 }
 
+struct hook_place hooks_driver_place_of(uint64_t pointer) {
+    int device;
+    if (is_found() && ask_pointer && ask_pointer(&device, CUDA_POINTER_DEVICE, pointer) == CUDA_OK)
+        return (struct hook_place){.device = (uint8_t)device};
+    return hooks_driver_place();
+}
+
 /* The pool is looked up each time: the program may have set another one, and destroyed that. */
 uint64_t hooks_driver_pool_reserved(uint8_t device) {
     cuda_pool pool = NULL;
@@ -143,6 +152,7 @@ uint64_t hooks_driver_pool_reserved(uint8_t device) {
 /* ---- the wrappers: given out for functions that have been found ---- */
 
 #define PLACE()               hooks_driver_place()
+#define PLACE_OF(pointer)     hooks_driver_place_of((cuda_pointer)(pointer))
 #define PLACE_AFTER_FAILURE() hooks_driver_place()
 #define CUTS_TENSORS(kind)                                                                                   \
     ((kind) == LEDGER_PHYSICAL && callers_find(__builtin_return_address(0), false).is_torch)

@@ -36,4 +36,7 @@ uint64_t hooks_driver_pool_reserved(uint8_t device);
 /* The calling thread's context and device. */
 struct hook_place hooks_driver_place(void);
 
+/* That of memory which is no context's: its device, as the driver tells; where it does not, the calling thread's. */
+struct hook_place hooks_driver_place_of(uint64_t pointer);
+
 #endif

@@ -26,9 +26,9 @@ static int (*const exported[])() __attribute__((used)) = {
 
 static uint32_t owner;
 
-__attribute__((visibility("default"))) struct probe probe_read(void);
-__attribute__((visibility("default"))) bool probe_find(enum ledger_space space, uint64_t address,
-                                                       struct ledger_entry *found);
+#define EXPORT __attribute__((visibility("default")))
+EXPORT struct probe probe_read(void);
+EXPORT bool probe_find(enum ledger_space space, uint64_t address, struct ledger_entry *found);
 
 static void add(const struct ledger_entry *entry, void *context) {
     struct probe *probe = context;
@@ -76,6 +76,45 @@ bool probe_find(enum ledger_space space, uint64_t address, struct ledger_entry *
     return wanted.seen;
 }
 
+EXPORT struct probe_usage probe_usage(uint8_t device);
+struct probe_usage probe_usage(uint8_t device) {
+    struct usage now = usage_now_on(device);
+    return (struct probe_usage){now.live, now.allocated, now.torch_allocated, now.torch_reserved,
+                                usage_pinned()};
+}
+
+/* Owners are opened by one thread at a time, as under the GIL. */
+static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER;
+static __thread uint32_t node;
+
+EXPORT void probe_work(void);
+void probe_work(void) {
+    pthread_mutex_lock(&opening);
+    node = owners_open(owner, "1", "Probe");
+    owners_enter(node);
+    pthread_mutex_unlock(&opening);
+}
+
+EXPORT struct probe_work probe_worked(void);
+struct probe_work probe_worked(void) {
+    struct owner_counts counts = owners_counts(node);
+    return (struct probe_work){counts.allocations, counts.bytes};
+}
+
+EXPORT uint64_t probe_peak_since_opened(void);
+uint64_t probe_peak_since_opened(void) {
+    static struct usage_window window;
+    usage_close(&window);
+    uint64_t peak = window.peak;
+    usage_open(&window);
+    return peak;
+}
+
+/* Of every second allocation. */
+static uint32_t give_a_stack(uint64_t size) {
+    return size / 512 % 2;
+}
+
 static void forked(void) {
     cuda_hooks_forked();
     ledger_forked();
@@ -88,5 +127,6 @@ __attribute__((constructor)) static void load(void) {
     if (getenv("PROBE_IDLE")) return; /* hooks that were never begun */
     pthread_atfork(NULL, NULL, forked);
     owner = owners_open(OWNER_NOBODY, "probe", "");
+    if (getenv("PROBE_STACKS")) ledger_set_stack_source(give_a_stack);
     cuda_hooks_start(!getenv("PYTORCH_NO_CUDA_MEMORY_CACHING"));
 }

@@ -274,6 +274,23 @@ def test_every_function_from_eight_threads(hooked):
     hooked("hooked_functions", "8", link=[HIP], memory="8G")
 
 
+# ---- anything in any order ----
+
+
+WALKS = {"alone": (1, 3000), "eight": (8, 1000)}
+
+
+@pytest.mark.parametrize("stacks", [False, True], ids=["", "stacks"])
+@pytest.mark.parametrize("way", WALKS)
+@pytest.mark.parametrize("allocator", ["", "backend:cudaMallocAsync", "expandable_segments:True"])
+def test_a_random_walk(hooked, allocator, way, stacks):
+    """Ledger, counters, peaks and counts are the books', whatever comes after what, and whatever fails."""
+    threads, steps = WALKS[way]
+    variables = {"PYTORCH_CUDA_ALLOC_CONF": allocator, **({"PROBE_STACKS": "1"} if stacks else {})}
+    link = ["-l:libcuda.so.1", "-l:libc10_cuda.so"]
+    hooked("hooked_walk", "1", str(steps), str(threads), link=link, memory="256M", devices=2, variables=variables)
+
+
 # ---- what has broken others ----
 
 

@@ -84,9 +84,14 @@ static void virtual_memory(void) {
     MUST_GIVE(CUDA_ERROR_INVALID_VALUE, cuMemMap(address, 4 * MIB, 0, first, 0));
     MUST_GIVE(0, cuMemRelease(first));
     MUST(books_of(0).in_use == 6 * MIB); /* mapped memory outlives its handle */
-    MUST_GIVE(0, cuMemRetainAllocationHandle(&held, (void *)address));
+    MUST_GIVE(CUDA_ERROR_INVALID_VALUE, cuMemRetainAllocationHandle(&held, (void *)(address + 6 * MIB)));
+    MUST_GIVE(0, cuMemRetainAllocationHandle(&held, (void *)(address + 3 * MIB))); /* anywhere in it */
     MUST(held == first);
-    MUST_GIVE(0, cuMemUnmap(address, 6 * MIB)); /* both in one */
+    MUST_GIVE(CUDA_ERROR_INVALID_VALUE, cuMemMap(address + 2 * MIB, 2 * MIB, 0, second, 0));
+    MUST_GIVE(CUDA_ERROR_INVALID_VALUE, cuMemUnmap(address, 2 * MIB)); /* no part of one */
+    MUST_GIVE(CUDA_ERROR_INVALID_VALUE, cuMemUnmap(address + 2 * MIB, 4 * MIB));
+    MUST_GIVE(CUDA_ERROR_INVALID_VALUE, cuMemUnmap(address, 8 * MIB)); /* nor with a hole */
+    MUST_GIVE(0, cuMemUnmap(address, 6 * MIB));                        /* both in one */
     MUST(books_of(0).in_use == 6 * MIB && books_of(0).count[FAKE_GPU_MAPPING] == 0);
     MUST_GIVE(0, cuMemRelease(held));
     MUST(books_of(0).live[FAKE_GPU_PHYSICAL] == 2 * MIB);
@@ -145,12 +150,14 @@ static void bulk(void) {
         MUST_GIVE(0, cuMemAlloc(&address, 4096));
     MUST_GIVE(0, cuCtxDestroy(context));
     MUST(books_of(0).in_use == 0);
+    void *kept;
     MUST_GIVE(0, cudaMalloc(&pointer, 4096));
-    MUST_GIVE(0, cudaMallocAsync(&pointer, 4096, NULL));
+    MUST_GIVE(0, cudaMallocAsync(&kept, 4096, NULL));
     MUST_GIVE(0, cudaHostAlloc(&pointer, 4096, 0));
     MUST_GIVE(0, cudaDeviceReset());
-    MUST(books_of(0).live[FAKE_GPU_PLAIN] == 0 && books_of(0).live[FAKE_GPU_ASYNC] == 0);
-    MUST(books_of(FAKE_GPU_HOST).live[FAKE_GPU_PINNED] == 0);
+    MUST(books_of(0).live[FAKE_GPU_PLAIN] == 0 && books_of(FAKE_GPU_HOST).live[FAKE_GPU_PINNED] == 0);
+    MUST(books_of(0).live[FAKE_GPU_ASYNC] == 4096); /* cuda_runtime_api.h, cudaDeviceReset */
+    MUST_GIVE(0, cudaFreeAsync(kept, NULL));
 }
 
 int main(void) {

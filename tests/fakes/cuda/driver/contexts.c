@@ -52,7 +52,7 @@ CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) {
     if (physical < 0) return CUDA_ERROR_INVALID_DEVICE;
     if (!primary[physical].references) return CUDA_ERROR_INVALID_CONTEXT;
     if (!__atomic_sub_fetch(&primary[physical].references, 1, __ATOMIC_RELAXED))
-        memory_free_all(&primary[physical], physical);
+        memory_free_all(&primary[physical]);
     return CUDA_SUCCESS;
 }
 
@@ -61,7 +61,7 @@ CUresult cuDevicePrimaryCtxReset_v2(CUdevice device) {
     CUresult error = CALL();
     if (error) return error;
     if (physical < 0) return CUDA_ERROR_INVALID_DEVICE;
-    memory_free_all(&primary[physical], physical);
+    memory_free_all(&primary[physical]);
     return CUDA_SUCCESS;
 }
 
@@ -109,7 +109,7 @@ CUresult cuCtxDestroy_v2(CUcontext context) {
     if (error) return error;
     if (!context) return CUDA_ERROR_INVALID_CONTEXT;
     if (contexts_current() == context) depth--;
-    memory_free_all(context, FAKE_GPU_HOST);
+    memory_free_all(context);
     free(context);
     return CUDA_SUCCESS;
 }

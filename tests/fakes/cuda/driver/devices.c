@@ -37,6 +37,13 @@ int devices_physical(CUdevice device) {
     return device < 0 || device >= devices_count_visible() ? -1 : visible[device];
 }
 
+int devices_ordinal(int physical) {
+    int ordinal = 0;
+    while (ordinal < devices_count_visible() && visible[ordinal] != physical)
+        ordinal++;
+    return ordinal < devices_count_visible() ? ordinal : -1;
+}
+
 CUresult cuDeviceGetCount(int *count) {
     *count = devices_count_visible();
     return CALL();

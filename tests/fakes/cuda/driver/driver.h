@@ -38,8 +38,9 @@
 
 /* ---- devices.c ---- */
 
-/* Which of all devices this program sees as `device`; -1 without such a one. */
+/* Which of all devices this program sees as `device`, and the other way round; -1 without such a one. */
 int devices_physical(CUdevice device);
+int devices_ordinal(int physical);
 int devices_count_visible(void);
 void devices_read_visible(void); /* in cuInit */
 

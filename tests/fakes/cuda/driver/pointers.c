@@ -45,7 +45,7 @@ static CUresult pointer_attribute(void *value, CUpointer_attribute attribute, ui
         *(bool *)value = known;
         break;
     case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
-        *(int *)value = known ? contexts_ordinal(contexts_primary(device)) : -2;
+        *(int *)value = known ? devices_ordinal(device) : -2;
         break;
     case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
         *(size_t *)value = block.size;

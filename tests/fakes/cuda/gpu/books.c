@@ -101,11 +101,9 @@ void books_remove(struct block *block, struct block *removed) {
               removed->size);
 }
 
-struct block *books_any(const void *owner, int device, unsigned *from) {
+struct block *books_any(const void *owner, unsigned *from) {
     for (; *from < BUCKETS; ++*from)
         for (struct block *block = blocks[*from]; block; block = block->next)
-            if (block->owner ? block->owner == owner
-                             : block->kind == FAKE_GPU_ASYNC && block->device == device)
-                return block;
+            if (block->owner == owner) return block;
     return NULL;
 }

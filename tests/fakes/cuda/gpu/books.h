@@ -44,8 +44,7 @@ struct block *books_find(uintptr_t address);
 /* Takes it out of the books; what it was is copied to *removed. */
 void books_remove(struct block *block, struct block *removed);
 
-/* Any one block of `owner`, or an ASYNC one of `device`; NULL when there is none. *from is 0 at first, and lets the
- * search go on where it has come to. */
-struct block *books_any(const void *owner, int device, unsigned *from);
+/* Any one block of `owner`; NULL when there is none. *from is 0 at first, and lets the search go on where it has come to. */
+struct block *books_any(const void *owner, unsigned *from);
 
 #endif

@@ -88,11 +88,11 @@ enum gpu_error memory_free(uintptr_t address, unsigned kinds) {
     return error;
 }
 
-void memory_free_all(const void *owner, int device) {
+void memory_free_all(const void *owner) {
     struct block *block;
     unsigned from = 0;
     books_lock();
-    while ((block = books_any(owner, device, &from)))
+    while ((block = books_any(owner, &from)))
         release(block);
     books_unlock();
 }

@@ -22,8 +22,8 @@ enum gpu_error memory_free(uintptr_t address, unsigned kinds);
 
 #define MEMORY_DEVICE (1u << FAKE_GPU_PLAIN | 1u << FAKE_GPU_ASYNC | 1u << FAKE_GPU_MANAGED)
 
-/* Everything of a context is freed; with `device` not FAKE_GPU_HOST, what its pools have given out as well. */
-void memory_free_all(const void *owner, int device);
+/* Everything of a context is freed. Stream-ordered and physical memory is of none. */
+void memory_free_all(const void *owner);
 
 /* Bytes that the device has left. */
 size_t memory_free_bytes(int device);

@@ -68,12 +68,21 @@ enum gpu_error physical_release(uint64_t handle) {
     return GPU_OK;
 }
 
+/* The mapping that `address` lies in, which need not be its beginning, or NULL. Books' lock held. */
+static struct block *mapping_at(uintptr_t address) {
+    for (uintptr_t page = address - address % ADDRESSES_PAGE; addresses_known(page); page -= ADDRESSES_PAGE) {
+        struct block *block = books_find(page);
+        if (block) return block->kind == FAKE_GPU_MAPPING && address < page + block->size ? block : NULL;
+    }
+    return NULL;
+}
+
 enum gpu_error physical_retain(uint64_t *handle, uintptr_t address) {
     enum gpu_error error = GPU_INVALID_VALUE;
     struct block *block;
     books_lock();
-    block = books_find(address);
-    if (block && block->kind == FAKE_GPU_MAPPING) {
+    block = mapping_at(address);
+    if (block) {
         block->physical->references++;
         *handle = (uintptr_t)block->physical;
         error = GPU_OK;
@@ -98,12 +107,30 @@ enum gpu_error physical_unreserve(uintptr_t address, size_t size) {
     return GPU_OK;
 }
 
+/* Books' lock held. */
+static bool is_free(uintptr_t address, size_t size) {
+    for (uintptr_t end = address + size; address < end; address += ADDRESSES_PAGE)
+        if (mapping_at(address)) return false;
+    return true;
+}
+
+/* Whether the range is made of whole mappings, without a hole. Books' lock held. */
+static bool is_mapped(uintptr_t address, size_t size) {
+    uintptr_t end = address + size;
+    while (address < end) {
+        struct block *block = books_find(address);
+        if (!block || block->kind != FAKE_GPU_MAPPING) return false;
+        address += block->size;
+    }
+    return address == end;
+}
+
 enum gpu_error physical_map(uintptr_t address, size_t size, size_t offset, uint64_t handle) {
     enum gpu_error error = GPU_INVALID_VALUE;
     struct block *block;
     if (!addresses_known(address) || !handle || !whole_pages(size) || address % ADDRESSES_PAGE) return error;
     books_lock();
-    if (!books_find(address) && (of(handle)->foreign || offset + size <= of(handle)->size)) {
+    if (is_free(address, size) && (of(handle)->foreign || offset + size <= of(handle)->size)) {
         block = books_add(address, size, FAKE_GPU_MAPPING, of(handle)->device);
         block->physical = of(handle);
         block->physical->references++;
@@ -114,16 +141,18 @@ enum gpu_error physical_map(uintptr_t address, size_t size, size_t offset, uint6
 }
 
 enum gpu_error physical_unmap(uintptr_t address, size_t size) {
-    struct block *block, removed;
-    if (!addresses_known(address) || !whole_pages(size)) return GPU_INVALID_VALUE;
+    enum gpu_error error = GPU_INVALID_VALUE;
+    if (!addresses_known(address) || !whole_pages(size)) return error;
     books_lock();
-    for (uintptr_t end = address + size; address < end;) {
-        block = books_find(address);
-        address += block ? block->size : ADDRESSES_PAGE;
-        if (!block || block->kind != FAKE_GPU_MAPPING) continue;
-        books_remove(block, &removed);
-        drop(removed.physical);
+    if (is_mapped(address, size)) {
+        for (uintptr_t end = address + size; address < end;) {
+            struct block removed;
+            books_remove(books_find(address), &removed);
+            drop(removed.physical);
+            address += removed.size;
+        }
+        error = GPU_OK;
     }
     books_unlock();
-    return GPU_OK;
+    return error;
 }

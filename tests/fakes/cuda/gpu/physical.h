@@ -20,7 +20,7 @@ enum gpu_error physical_reserve(uintptr_t *address, size_t size, size_t alignmen
 enum gpu_error physical_unreserve(uintptr_t address, size_t size);
 enum gpu_error physical_map(uintptr_t address, size_t size, size_t offset, uint64_t handle);
 
-/* Takes away every mapping that begins in the range, whole mappings only, as the driver does. */
+/* Takes away the mappings that the range is made of; it fails when there is a hole, or a part of one (cuda.h, cuMemUnmap). */
 enum gpu_error physical_unmap(uintptr_t address, size_t size);
 
 #endif

@@ -108,7 +108,7 @@ static const char contexts[SETTINGS_DEVICES];
 
 hipError_t hipDeviceReset(void) {
     hipError_t error = CALL();
-    if (!error) memory_free_all(&contexts[device], device);
+    if (!error) memory_free_all(&contexts[device]);
     return error;
 }
 
