@@ -11,6 +11,7 @@
 #include "comfy/queue.h"
 #include "comfy/reruns.h"
 #include "comfy/status.h"
+#include "comfy/substitutes.h"
 #include "comfy/workflow.h"
 #include "config.h"
 #include "python/bridge.h"
@@ -29,6 +30,7 @@ static void (*read_settings)(void);
 static void (*start_tracing)(void);
 static bool tracing; /* start_tracing has been called in this process */
 static bool forked;  /* set by executor_forked, acted upon under the GIL */
+static const struct watch_handler prompt_handler, node_handler;
 
 void executor_init(void (*settings)(void), void (*start)(void)) {
     read_settings = settings;
@@ -224,7 +226,6 @@ static void raised_out_of(struct workflow *workflow, PyObject *exception, uint64
 
 static void prompt_left(const struct watch_call *watched, void *key, void *context, PyObject *value,
                         bool raised) {
-    (void)watched, (void)context;
     uint64_t now = clock_mono_ns();
     forget_the_parent();
     struct call *call = calls_find(key);
@@ -235,6 +236,8 @@ static void prompt_left(const struct watch_call *watched, void *key, void *conte
     if (raised) raised_out_of(workflow, value, now);
     if (raised) span_note_raised(true); /* before the workflow ends: that wakes who looks at it */
     read_outcome(workflow, executor);
+    if (!workflow->nodes_called && !workflow->failure.type[0] && !workflow->failure.interrupted)
+        substitutes_watch_nodes(watched, context, &node_handler);
     calls_pop_workflow(workflow);
     close_workflow(workflow, NULL, now);
     attribution_innermost();
@@ -308,6 +311,21 @@ static struct node *node_of(const void *prompt_key, uint64_t id_hash) {
     return prompt ? workflow_node(prompt->workflow, id_hash) : NULL;
 }
 
+/* A substitute (comfy/substitutes) that calls the executor's own function after all. */
+static bool is_inner_call(const struct workflow *workflow, uint64_t id_hash) {
+    const struct call *outer = calls_innermost();
+    return outer && outer->workflow == workflow && outer->node && outer->node->hash == id_hash;
+}
+
+/* A node's call that belongs to no prompt. */
+static void look_for_its_prompt(const struct watch_call *watched, const struct generation *generation) {
+    PyObject *prompt_id = watch_argument(watched, NODE_PROMPT_ID);
+    uint64_t hash;
+    python_text_hash(prompt_id, &hash);
+    python_decref(prompt_id);
+    substitutes_watch_prompts(hash, generation, &prompt_handler);
+}
+
 static void node_entered(const struct watch_call *watched, void *key, void *context) {
     const struct generation *generation = context;
     forget_the_parent();
@@ -317,10 +335,12 @@ static void node_entered(const struct watch_call *watched, void *key, void *cont
     PyObject *id = watch_argument(watched, NODE_ID);
     char text[WORKFLOW_NODE_ID_SIZE];
     struct call *prompt = python_text_hashed(id, text, sizeof text, &id_hash) ? prompt_of(watched) : NULL;
-    if (!prompt) {
+    if (!prompt || is_inner_call(prompt->workflow, id_hash)) {
         python_decref(id);
+        if (!prompt) look_for_its_prompt(watched, generation);
         return;
     }
+    prompt->workflow->nodes_called = true;
     /* What is asked of the program's objects here may run any code of it: all is looked up again. */
     void *prompt_key = prompt->key;
     PyObject *results = watch_argument(watched, generation->recursive ? NODE_OUTPUTS : NODE_EXECUTED);

@@ -95,12 +95,19 @@ static bool has_method(PyObject *executor, const char *name) {
     return method != NULL;
 }
 
+bool generations_is_node_function(PyObject *function) {
+    return has_parameter(function, "server", 0) && has_parameter(function, "current_item", -1);
+}
+
+bool generations_is_prompt_method(PyObject *function) {
+    return has_parameter(function, "self", 0) && has_parameter(function, "extra_data", -1);
+}
+
 static bool fits(const struct generation *generation, PyObject *module, PyObject *executor,
                  struct generation_match *match) {
     PyObject *node = original_function(module, generation->function);
     PyObject *prompt = original_function(executor, generation->prompt_method);
-    if (node && prompt && has_parameter(node, "server", 0) && has_parameter(node, "current_item", -1) &&
-        has_parameter(prompt, "self", 0) && has_parameter(prompt, "extra_data", -1) &&
+    if (node && prompt && generations_is_node_function(node) && generations_is_prompt_method(prompt) &&
         (!*generation->parameter || has_parameter(node, generation->parameter, -1)) &&
         (!*generation->method || has_method(executor, generation->method))) {
         *match = (struct generation_match){generation, node, prompt};

@@ -38,4 +38,8 @@ enum generation_verdict {
 /* Looks at a module (after its top-level code has run). No error is left set. */
 enum generation_verdict generations_match(PyObject *module, struct generation_match *match);
 
+/* Whether a function takes what is read of a node's call, or a method what is read of a prompt's. */
+bool generations_is_node_function(PyObject *function);
+bool generations_is_prompt_method(PyObject *function);
+
 #endif

@@ -51,6 +51,7 @@ struct workflow {
     size_t chain_count, node_count;
     unsigned executed, cached, failed;
     bool cached_listed;     /* the nodes served from cache have been reported */
+    bool nodes_called;      /* at least one node's call has been seen */
     struct failure failure; /* the first one; its texts are owned */
 };
 

@@ -1,6 +1,7 @@
 #include "python/discovery.h"
 
 #include "base/log.h"
+#include "python/callers.h"
 
 #include <string.h>
 
@@ -154,45 +155,13 @@ bool discovery_is_candidate(const char *path) {
     return slash && strncmp(slash, compiled, sizeof compiled - 1) == 0 && strstr(slash, ".pyc");
 }
 
-static PyObject *frame_variable(PyFrameObject *frame, const char *name) {
-    PyObject *value;
-    if (python_minor >= 12) {
-        PyObject *key = PyUnicode_FromString(name);
-        value = key ? PyFrame_GetVar(frame, key) : NULL;
-        python_decref(key);
-    } else {
-        PyObject *locals = python_attribute((PyObject *)frame, "f_locals");
-        value = python_item(locals, name);
-        python_decref(locals);
-    }
-    if (!value) PyErr_Clear();
-    return value;
-}
-
-/* The module whose loader is reading the file on this thread right now: the `module` of an exec_module frame below us. A
- * module that came through the finder is in good hands already and is passed over. */
-static PyObject *module_being_executed(void) {
-    PyFrameObject *top = PyEval_GetFrame(); /* borrowed */
-    PyObject *frame = top ? python_newref((PyObject *)top) : NULL;
-    PyObject *module = NULL;
-    for (int depth = 0; frame && !module && depth < 20; depth++) {
-        PyObject *code = python_attribute(frame, "f_code");
-        PyObject *name = code ? python_attribute(code, "co_name") : NULL;
-        char text[32];
-        python_text(name, text, sizeof text);
-        if (strcmp(text, "exec_module") == 0) module = frame_variable((PyFrameObject *)frame, "module");
-        python_decref(code);
-        python_decref(name);
-        PyObject *back = python_attribute(frame, "f_back");
-        Py_DecRef(frame);
-        frame = back;
-        if (frame && python_is_none(frame)) {
-            Py_DecRef(frame);
-            frame = NULL;
-        }
-    }
-    python_decref(frame);
-    return module;
+/* The `module` of an exec_module. */
+static PyObject *module_executed_by(PyFrameObject *frame, PyObject *code) {
+    PyObject *name = python_attribute(code, "co_name");
+    char text[32];
+    python_text(name, text, sizeof text);
+    python_decref(name);
+    return strcmp(text, "exec_module") == 0 ? callers_variable(frame, "module") : NULL;
 }
 
 static __thread PyObject *awaited_module; /* owned, while the profile function below is set on this thread */
@@ -241,7 +210,9 @@ void discovery_file_opened(void) {
     const char *why_not = __atomic_exchange_n(&refusal, NULL, __ATOMIC_ACQ_REL);
     if (why_not) log_line("if this is ComfyUI, its workflows are not traced: %s", why_not);
     if (!finder) return;
-    PyObject *module = module_being_executed();
+    /* The one whose loader is reading the file on this thread right now. A module that came through the finder is in good
+     * hands already and is passed over. */
+    PyObject *module = callers_find(module_executed_by, 20);
     PyErr_Clear();
     if (!module) return;
     if (module == being_imported || somebody_profiles()) {

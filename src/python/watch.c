@@ -63,7 +63,7 @@ static bool arm(struct watch_target *target, enum watch_needs needs) {
     return true;
 }
 
-static bool is_watched(const PyObject *watched) {
+bool watch_watches(const PyObject *watched) {
     for (struct watch_target *target = targets; target; target = target->next)
         if (target->watched == watched) return true;
     return false;
@@ -82,7 +82,7 @@ static bool keep_if(bool armed, struct watch_target *target) {
 
 bool watch_function(PyObject *function, const struct watch_handler *handler, void *context,
                     enum watch_needs needs) {
-    if (is_watched(function)) return true;
+    if (watch_watches(function)) return true;
     PyObject *code = python_attribute(function, "__code__");
     struct watch_target *target = code ? target_create(function, code, handler, context) : NULL;
     python_decref(code);
@@ -117,7 +117,7 @@ bool watch_nested_coroutine(PyObject *function, const char *name, const struct w
     PyObject *outer = python_attribute(function, "__code__");
     PyObject *code = outer ? nested_code(outer, name, NESTED_DEEPEST) : NULL;
     python_decref(outer);
-    bool done = code && is_watched(code);
+    bool done = code && watch_watches(code);
     struct watch_target *target = code && !done ? target_create(code, code, handler, context) : NULL;
     python_decref(code);
     if (target) done = keep_if(target->coroutine && watch_monitoring_arm(target), target);

@@ -48,6 +48,9 @@ enum watch_needs {
 bool watch_function(PyObject *function, const struct watch_handler *handler, void *context,
                     enum watch_needs needs);
 
+/* Whether watch_function has been successful with this function. */
+bool watch_watches(const PyObject *function);
+
 /* Watches the coroutine function `name` that is defined inside `function`'s body, or inside of functions there, however
  * often it is made, where there is monitoring; its exceptions are not seen. False, without an error set, where there is
  * none, or no such function. */

@@ -1,0 +1,177 @@
+"""Forks and custom nodes that put functions of their own in the place of the executor's, and never call those. What they
+execute is traced all the same, from the second prompt on; what cannot be is told in one line."""
+
+import json
+
+import pytest
+from programs import HERE, LIBRARY, REPOSITORY, run
+from rig import pythons, session
+
+pytestmark = pytest.mark.timeout(120)
+
+FAKES = REPOSITORY / "tests" / "fakes" / "comfyui"
+PYTHONS = pythons.find()
+ends = pytest.mark.parametrize("version", sorted({list(PYTHONS)[0], list(PYTHONS)[-1]}))
+generations = pytest.mark.parametrize("generation", ["r0", "r4", "x1", "a3"])
+JOBS = ["first", "second", "third"]
+
+# Copies are compiled anew: with the original's code object they would be watched as the original.
+SUBSTITUTES = """
+import inspect, textwrap
+import execution
+
+NODE = "recursive_execute" if hasattr(execution, "recursive_execute") else "execute"
+PROMPT = "execute_async" if hasattr(execution.PromptExecutor, "execute_async") else "execute"
+FILE = "/custom_nodes/fork/executor.py"
+
+def copy(function):
+    made = {}
+    exec(compile(textwrap.dedent(inspect.getsource(function)), FILE, "exec"), vars(execution), made)
+    return made[function.__name__]
+
+class Executor(execution.PromptExecutor):
+    pass
+
+def run_all():
+    for job in ("first", "second", "third"):
+        executor = application.new_executor()
+        executor.__class__ = Executor
+        application.run_with(executor, chain(5), job, {"job_id": job})
+        result(application.outputs_of(executor))
+"""
+
+
+def run_program(agent, version, generation, program):
+    """(what the executors have put out, the traces of JOBS, what the library has said beside its first line)"""
+    command = [PYTHONS[version], "-c", "from stand_in_program import *\n" + SUBSTITUTES + program]
+    out, err = run(
+        command, cwd=FAKES / generation, PYTHONPATH=HERE, LD_PRELOAD=LIBRARY, DD_TRACE_AGENT_URL=agent.url)
+    spans = agent.take_spans()
+    said = [line for line in err.splitlines() if line.startswith("comfydd:")]
+    assert "instrumented" in said[0]
+    outputs = [line for line in out.splitlines() if line.startswith("result ")]
+    assert len(outputs) == len(JOBS) and len(set(outputs)) == 1 and json.loads(outputs[0].partition(" ")[2])
+    return [session.of_job(spans, job) for job in JOBS], said[1:]
+
+
+def is_whole(trace):
+    assert trace.root["meta"]["workflow.status"] == "success"
+    assert trace.root["metrics"]["workflow.nodes.executed"] == 5
+    assert [span["metrics"]["node.executions"] for span in trace.nodes] == [1] * 5
+    assert sorted(span["resource"] for span in trace.nodes) == ["AddOne"] * 3 + ["Number", "Show"]
+
+
+REPLACED = """
+setattr(execution, NODE, copy(getattr(execution, NODE)))
+run_all()
+"""
+
+
+@generations
+@ends
+def test_nodes_executed_by_another_function(agent, version, generation):
+    (first, *others), said = run_program(agent, version, generation, REPLACED)
+    assert first.root["metrics"]["workflow.nodes.total"] == 0
+    for trace in others:
+        is_whole(trace)
+    assert len(said) == 1 and "/custom_nodes/fork/executor.py" in said[0] and "from the next prompt on" in said[0]
+
+
+NOW_AND_THEN = """
+original = getattr(execution, NODE)
+own = copy(original)
+calls = []
+source = '''def {name}({names}):
+    calls.append(1)
+    return (own if len(calls) <= 5 else original)({names})'''
+exec(compile(source.format(name=NODE, names=", ".join(inspect.signature(original).parameters)), FILE, "exec"),
+     vars(execution).update(calls=calls, own=own, original=original) or vars(execution))
+run_all()
+"""
+
+
+@pytest.mark.parametrize("generation", ["r4", "x1"])
+@ends
+def test_another_function_that_calls_the_executors_later(agent, version, generation):
+    """Then both are watched, and a node's call is in another one of the same node."""
+    (first, *others), said = run_program(agent, version, generation, NOW_AND_THEN)
+    assert first.root["metrics"]["workflow.nodes.total"] == 0
+    for trace in others:
+        is_whole(trace)
+    assert len(said) == 1
+
+
+CANNOT = """
+real = copy(getattr(execution, NODE))
+
+def stranger(*arguments):
+    return real(*arguments)
+
+setattr(execution, NODE, stranger)
+run_all()
+"""
+
+
+@generations
+@ends
+def test_nodes_executed_by_a_function_that_cannot_be_watched(agent, version, generation):
+    traces, said = run_program(agent, version, generation, CANNOT)
+    for trace in traces:
+        assert trace.root["meta"]["workflow.status"] == "success" and not trace.nodes
+    assert len(said) == 1 and "stranger" in said[0] and "without their nodes" in said[0]
+
+
+OVERRIDDEN = """
+setattr(Executor, PROMPT, copy(getattr(execution.PromptExecutor, PROMPT)))
+run_all()
+"""
+
+
+@generations
+@ends
+def test_prompts_executed_by_another_method(agent, version, generation):
+    (first, *others), said = run_program(agent, version, generation, OVERRIDDEN)
+    assert first is None
+    for trace in others:
+        is_whole(trace)
+    assert len(said) == 1 and "/custom_nodes/fork/executor.py" in said[0] and "from the next prompt on" in said[0]
+
+
+
+
+WRAPPED = """
+import functools
+original = getattr(execution, NODE)
+
+if inspect.iscoroutinefunction(original):
+    async def wrapper(*arguments, **named):
+        return await original(*arguments, **named)
+else:
+    def wrapper(*arguments, **named):
+        return original(*arguments, **named)
+
+setattr(execution, NODE, wrapper)
+
+class Executor(Executor):
+    pass
+
+method = getattr(execution.PromptExecutor, PROMPT)
+if inspect.iscoroutinefunction(method):
+    async def wrapped(self, *arguments, **named):
+        return await method(self, *arguments, **named)
+else:
+    def wrapped(self, *arguments, **named):
+        return method(self, *arguments, **named)
+
+setattr(Executor, PROMPT, wrapped)
+run_all()
+"""
+
+
+@generations
+@ends
+def test_wrappers_hide_nothing(agent, version, generation):
+    traces, said = run_program(agent, version, generation, WRAPPED)
+    for trace in traces:
+        is_whole(trace)
+    assert not said
