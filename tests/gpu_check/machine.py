@@ -70,13 +70,18 @@ class Machine:
         if done.returncode:
             said = done.stderr.strip().splitlines() or done.stdout.strip().splitlines() or [""]
             raise Broken(f"{path.name} ended with {done.returncode}: {said[-1][:500]}")
-        return json.loads(done.stdout.splitlines()[-1])
+        try:
+            return json.loads(done.stdout.splitlines()[-1])
+        except (IndexError, ValueError):
+            raise Broken(f"{path.name} has answered nothing; it ended with {done.stdout[-200:]!r}")
 
     def describe(self):
         """In words: its GPU, driver and CUDA."""
         if self.fake:
             return "the FAKE GPU of tests/fakes/cuda: nothing below is about hardware"
         found = self.run("devices", preload=PROBE)
+        if not found["ours"]:
+            raise Broken("the library sees no device")
         version = f"CUDA {found['version'] // 1000}.{found['version'] % 1000 // 10}"
         return f"{found['ours'][0][1]}, driver {found['driver'] or 'of unknown version'}, {version}"
 

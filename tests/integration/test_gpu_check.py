@@ -85,6 +85,26 @@ def test_a_program_that_breaks_is_a_failure(gpu_check):
     assert lines[2].startswith("passed: what a pool charges")
 
 
+@pytest.mark.parametrize("says", ["", "activated"])
+def test_an_interpreter_that_says_something_else_is_told_of(gpu_check, tmp_path, says):
+    """A TORCH_PYTHON that is a script, and does not run what it is given: the other checks go on."""
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho {says}\n" if says else "#!/bin/sh\n")
+    python.chmod(0o755)
+    code, lines = gpu_check("--fake", "devices", "torch", TORCH_PYTHON=python)
+    assert code == 0 and lines[1].startswith("passed: ")
+    assert "torch_found.py has answered nothing" in lines[2] and says in lines[2] and len(lines) == 4
+
+
+@pytest.mark.parametrize("variables", [
+    {"FAKE_CUDA_DEVICES": "4"}, {"FAKE_CUDA_DEVICES": "4", "CUDA_VISIBLE_DEVICES": "2"}, {"FAKE_CUDA_MIG": "1"},
+    {"FAKE_CUDA_DEVICES": "2", "FAKE_CUDA_MIG": "1"},
+], ids=lambda variables: " ".join(f"{name}={value}" for name, value in variables.items()))  # fmt: skip
+def test_several_gpus_and_parts_of_them(gpu_check, variables):
+    code, lines = gpu_check("--fake", "devices", "ledger", "rounding", **variables)
+    assert code == 0 and lines[-1].endswith(": 6 passed, 0 failed, 0 skipped"), lines
+
+
 def test_without_a_gpu_it_says_so(gpu_check):
     code, lines = gpu_check("devices", FAKE_CUDA_DEVICES="0", LD_LIBRARY_PATH=build())
     assert code == 1
