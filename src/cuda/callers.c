@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#define RUNTIMES 4 /* further ones share the last */
-#define TRIED    8 /* slots for a place; without room it is looked up each time */
+#define RUNTIMES 32 /* further ones share the last */
+#define TRIED    8  /* slots for a place; without room it is looked up each time */
 
 /* ---- runtimes ---- */
 

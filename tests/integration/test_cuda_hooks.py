@@ -103,6 +103,17 @@ def test_each_library_has_its_own_runtime(hooked, library, order, way):
         assert line.split(";")[1] == without.split(";")[1], runtime  # whose error it was
 
 
+@pytest.mark.parametrize("count", [5, 12])
+def test_many_runtimes(hooked, library, count):
+    """Wheels bring one each, under names of their own (auditwheel's libcudart-1234abcd.so.12)."""
+    plugins = []
+    for number in range(1, count + 1):
+        name = f"libcudart-{number}.so.12"
+        needed = library("small_runtime", name, link=[f"-Wl,-soname,{name}", f"-DFIRST={number << 40}ull"])
+        plugins.append(library("plugin", f"plugin-{number}.so", link=[needed, f"-Wl,-rpath,{needed.parent}"]))
+    hooked("hooked_runtimes", *plugins, runtime=None)
+
+
 @pytest.mark.parametrize("way", ["deep", "own"])
 def test_past_the_hooks(hooked, library, way):
     """RTLD_DEEPBIND and dlmopen go past every exported function: nothing is seen then, and nothing breaks."""
