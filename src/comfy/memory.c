@@ -177,16 +177,17 @@ static void node_after(struct memory *memory, struct span *span, uint64_t mono_n
     note_figures(memory, &host);
     if (!memory || !gpu_in_use()) return;
     struct usage now = usage_now();
-    struct owner_counts counts = owners_counts(memory->owner);
     bytes(span, TAG_VRAM_ALLOCATED_AFTER, now.allocated);
     bytes(span, TAG_VRAM_RESERVED_AFTER, now.live + idle(&now));
     bytes(span, TAG_VRAM_PEAK, memory->window.peak);
     difference(span, TAG_VRAM_DELTA, now.allocated, memory->window.before);
+    bytes(span, TAG_VRAM_MAPPED_AFTER, now.mapped);
+    bytes(span, TAG_PINNED_AFTER, usage_pinned());
+    if (memory->owner == OWNER_NOBODY) return; /* nobody has counted */
+    struct owner_counts counts = owners_counts(memory->owner);
     bytes(span, TAG_VRAM_ALLOC_COUNT, counts.allocations);
     bytes(span, TAG_VRAM_ALLOC_BYTES, counts.bytes);
     bytes(span, TAG_VRAM_FAILED_ALLOCS, counts.failed);
-    bytes(span, TAG_VRAM_MAPPED_AFTER, now.mapped);
-    bytes(span, TAG_PINNED_AFTER, usage_pinned());
 }
 
 /* The state at the failure: by now ComfyUI has cleaned up. */
@@ -212,10 +213,11 @@ void memory_close_node(struct memory *memory, const struct failure *failure, str
 }
 
 /* Of the whole process, or of one device. */
-static void workflow_figures(struct span *span, enum tag first, uint64_t peak, uint64_t after,
-                             uint64_t before, struct owner_counts counts) {
+static void workflow_figures(const struct memory *memory, struct span *span, enum tag first, uint64_t peak,
+                             uint64_t after, uint64_t before, struct owner_counts counts) {
     bytes(span, first + GPU_PEAK, peak);
     difference(span, first + GPU_DELTA, after, before);
+    if (memory->owner == OWNER_NOBODY) return;
     bytes(span, first + GPU_ALLOC_COUNT, counts.allocations);
     bytes(span, first + GPU_ALLOC_BYTES, counts.bytes);
     bytes(span, first + GPU_FAILED_ALLOCS, counts.failed);
@@ -245,7 +247,7 @@ static void devices_tags(const struct memory *memory, struct span *span) {
         }
         if (!several) continue;
         device_tags(span, first, device);
-        workflow_figures(span, first + GPU_PEAK, memory->window.peak_on[device],
+        workflow_figures(memory, span, first + GPU_PEAK, memory->window.peak_on[device],
                          usage_now_on((uint8_t)device).allocated, memory->window.before_on[device],
                          owners_counts_on(memory->owner, (uint8_t)device));
     }
@@ -256,8 +258,8 @@ void memory_close_workflow(struct memory *memory, struct span *span) {
     usage_close(&memory->window);
     if (gpu_in_use()) {
         struct usage now = usage_now();
-        workflow_figures(span, TAG_GPU_PEAK, memory->window.peak, now.allocated, memory->window.before,
-                         owners_counts(memory->owner));
+        workflow_figures(memory, span, TAG_GPU_PEAK, memory->window.peak, now.allocated,
+                         memory->window.before, owners_counts(memory->owner));
         devices_tags(memory, span);
         if (memory->pytorch) {
             pytorch_figures(span, TAG_PYTORCH_ALLOCATED_AFTER, TAG_PYTORCH_RESERVED_AFTER,

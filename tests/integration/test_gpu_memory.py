@@ -277,6 +277,51 @@ workflow("job", n1=("Load", {}), n2=("Use", {"value": ("1", 0), "sizes": str(1 <
     assert "30.0 MB on GPU 0 by Load (node 1): " in line and "load," in line and "run" in line  # all in one line
 
 
+@pytest.mark.parametrize("sample", [0, 1, 1 << 40])
+def test_how_often_stacks_are_taken_changes_no_figure(gpu, sample):
+    """COMFYDD_STACK_SAMPLE_BYTES: one of every allocation, or of none."""
+    program = """
+workflow("job", n1=("Keep", {"value": 0, "size": 30 << 20, "device": 0}), n2=("Use", {"value": ("1", 0), "sizes": "512 " * 200}),
+         n3=("Show", {"value": ("2", 0)}))
+"""
+    _, traces, _ = gpu(ENDS[-1], "a3", "async").run(
+        program, PYTORCH_MEMORY_TRACKING="true", COMFYDD_STACK_SAMPLE_BYTES=str(sample))
+    root = traces["job"].root
+    assert ("gpu_program.py" in root["meta"]["memory.pytorch.largest_info.after"]) == (sample < 2)
+    assert figures(node(traces["job"], "2"))["alloc_count"] == 200
+    assert root["metrics"]["memory.vram.peak_bytes"] == (30 << 20) + 200 * 512
+    assert root["metrics"]["memory.pytorch.allocated_bytes.after"] == 30 << 20
+
+
+def test_more_owners_than_there_is_room_for(gpu):
+    """Nodes that own something live, until nobody can be noted any more: what is not known is not said, what is stays right."""
+    program = """
+nodes_of_it = {"n0": ("Keep", {"value": 0, "size": 512, "device": 0})}
+for number in range(1, 4200):
+    nodes_of_it[f"n{number}"] = ("Keep", {"value": (str(number - 1), 0), "size": 512, "device": 0})
+workflow("job", **nodes_of_it, nlast=("Show", {"value": (str(number), 0)}))
+"""
+    _, traces, _ = gpu(ENDS[-1], "a3", "async").run(program)
+    root = traces["job"].root["metrics"]
+    assert root["memory.vram.peak_bytes"] == root["memory.vram.delta_bytes"] == 4200 * 512
+    assert root["memory.vram.alloc_count"] == 4200
+    spans = [figures(span) for span in traces["job"].nodes if span["meta"]["node.class_type"] == "Keep"]
+    assert all(span["delta_bytes"] == 512 and span.get("alloc_count", 1) == 1 for span in spans)
+    assert 0 < sum("alloc_count" not in span for span in spans) < len(spans) / 2
+
+
+def test_more_gpus_than_have_figures_of_their_own(gpu):
+    program = """
+workflow("job", **{f"n{n}": ("Keep", {"value": 0, "size": (n + 1) << 20, "device": n}) for n in range(18)},
+         **{f"nshow{n}": ("Show", {"value": (str(n), 0)}) for n in range(18)})
+"""
+    _, traces, _ = gpu(ENDS[-1], "a3", "async", devices=18).run(program)
+    root = traces["job"].root["metrics"]
+    assert root["memory.vram.delta_bytes"] == sum(range(1, 19)) * MIB
+    assert [root[f"memory.vram.delta_bytes.gpu{n}"] for n in range(15)] == [(n + 1) * MIB for n in range(15)]
+    assert root["memory.vram.delta_bytes.gpu15"] == (16 + 17 + 18) * MIB and "memory.vram.delta_bytes.gpu16" not in root
+
+
 def test_what_the_parent_of_a_fork_has_is_not_the_childs(gpu):
     program = """
 import os

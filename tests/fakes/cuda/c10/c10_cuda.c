@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define MIB     ((size_t)1 << 20)
-#define DEVICES 16
+#define DEVICES 32
 
 struct block {
     struct block *next; /* by address, in the segment; the first one is the segment's own */
