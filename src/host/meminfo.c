@@ -9,8 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SAMPLE_AGE_NS UINT64_C(10000000)
-#define LIMITS_AGE_NS UINT64_C(5000000000)
+#define RSS_AGE_NS UINT64_C(10000000)
+/* /proc/meminfo takes the kernel ten times as long as statm (some 20 µs), and what others of the machine do is in it. */
+#define AVAILABLE_AGE_NS UINT64_C(50000000)
+#define LIMITS_AGE_NS    UINT64_C(5000000000)
 
 /* The last sample. The two figures are independent of each other, so a reader that gets one from this sample and one
  * from the next (at least 10 ms later) has lost nothing: no sequence lock is needed. */
@@ -19,6 +21,7 @@ static _Atomic uint64_t available_bytes, rss_bytes;
 
 /* Whoever sets it renews the sample, and alone touches what follows. */
 static atomic_bool renewing;
+static uint64_t available_at; /* 0: never */
 static struct cgroup limits;
 static uint64_t limits_found_at; /* 0: never */
 
@@ -30,37 +33,51 @@ static ssize_t read_below(const char *root, const char *name, char *text, size_t
     return file_read(path, text, size);
 }
 
-struct meminfo meminfo_read(const char *root, const struct cgroup *cgroup) {
-    struct meminfo result = {0};
+static uint64_t available(const char *root, const struct cgroup *cgroup) {
     char text[8192];
-    uint64_t kibibytes, pages;
-    if (read_below(root, "/proc/meminfo", text, sizeof text) > 0 &&
-        file_number(text, "MemAvailable:", &kibibytes)) {
-        uint64_t headroom = cgroup_headroom(cgroup);
-        result.available_bytes = kibibytes * 1024 < headroom ? kibibytes * 1024 : headroom;
-    }
-    /* "size resident shared text lib data dt", in pages */
-    if (read_below(root, "/proc/self/statm", text, sizeof text) > 0 &&
-        file_number(text + strcspn(text, " "), "", &pages))
-        result.rss_bytes = pages * (uint64_t)sysconf(_SC_PAGESIZE);
-    return result;
+    uint64_t kibibytes;
+    if (read_below(root, "/proc/meminfo", text, sizeof text) <= 0 ||
+        !file_number(text, "MemAvailable:", &kibibytes))
+        return 0;
+    uint64_t headroom = cgroup_headroom(cgroup);
+    return kibibytes * 1024 < headroom ? kibibytes * 1024 : headroom;
+}
+
+/* "size resident shared text lib data dt", in pages */
+static uint64_t resident(const char *root) {
+    char text[256];
+    uint64_t pages;
+    if (read_below(root, "/proc/self/statm", text, sizeof text) <= 0 ||
+        !file_number(text + strcspn(text, " "), "", &pages))
+        return 0;
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+struct meminfo meminfo_read(const char *root, const struct cgroup *cgroup) {
+    return (struct meminfo){.available_bytes = available(root, cgroup), .rss_bytes = resident(root)};
+}
+
+static bool is_older(uint64_t at, uint64_t age_ns, uint64_t mono_ns) {
+    return at == 0 || (mono_ns > at && mono_ns - at > age_ns);
 }
 
 static void renew(uint64_t mono_ns) {
-    if (limits_found_at == 0 || mono_ns - limits_found_at >= LIMITS_AGE_NS) {
+    if (is_older(limits_found_at, LIMITS_AGE_NS, mono_ns)) {
         cgroup_find(&limits, "");
         limits_found_at = mono_ns;
     }
-    struct meminfo fresh = meminfo_read("", &limits);
-    atomic_store_explicit(&available_bytes, fresh.available_bytes, memory_order_relaxed);
-    atomic_store_explicit(&rss_bytes, fresh.rss_bytes, memory_order_relaxed);
+    if (is_older(available_at, AVAILABLE_AGE_NS, mono_ns)) {
+        atomic_store_explicit(&available_bytes, available("", &limits), memory_order_relaxed);
+        available_at = mono_ns;
+    }
+    atomic_store_explicit(&rss_bytes, resident(""), memory_order_relaxed);
     atomic_store_explicit(&sampled_at, mono_ns, memory_order_release);
 }
 
 struct meminfo meminfo_sample(uint64_t mono_ns) {
     uint64_t at = atomic_load_explicit(&sampled_at, memory_order_acquire);
-    bool stale = at == 0 || (mono_ns > at && mono_ns - at > SAMPLE_AGE_NS);
-    if (stale && !atomic_exchange_explicit(&renewing, true, memory_order_acquire)) {
+    if (is_older(at, RSS_AGE_NS, mono_ns) &&
+        !atomic_exchange_explicit(&renewing, true, memory_order_acquire)) {
         renew(mono_ns);
         atomic_store_explicit(&renewing, false, memory_order_release);
     }
@@ -75,5 +92,6 @@ void meminfo_reset(void) {
     available_bytes = 0;
     rss_bytes = 0;
     limits_found_at = 0;
+    available_at = 0;
     renewing = false;
 }

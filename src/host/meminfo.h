@@ -15,8 +15,8 @@ struct meminfo {
     uint64_t rss_bytes; /* resident set of this process; 0 when unknown */
 };
 
-/* A sample at most 10 ms old (mono_ns is the caller's clock_mono_ns()). Errors leave a field 0. errno is preserved.
- * The cgroup's limits may be up to 5 s old. */
+/* A sample: rss_bytes at most 10 ms old (mono_ns is the caller's clock_mono_ns()), available_bytes 50 ms. Errors leave a
+ * field 0. errno is preserved. Which cgroup it is may be known from up to 5 s ago. */
 struct meminfo meminfo_sample(uint64_t mono_ns);
 
 /* Reads the files now, below `root` ("" for the real ones; tests pass a folder). */

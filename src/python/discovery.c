@@ -147,12 +147,11 @@ bool discovery_start(void (*found)(PyObject *module)) {
 
 bool discovery_is_candidate(const char *path) {
     static const char source[] = "/execution.py", compiled[] = "/execution.cpython-3";
-    size_t size = strlen(path);
-    if (size >= sizeof source - 1 &&
-        memcmp(path + size - (sizeof source - 1), source, sizeof source - 1) == 0)
-        return true;
     const char *slash = strrchr(path, '/');
-    return slash && strncmp(slash, compiled, sizeof compiled - 1) == 0 && strstr(slash, ".pyc");
+    if (!slash || slash[1] != 'e' || slash[2] != 'x')
+        return false; /* every file that is opened comes by here */
+    return strcmp(slash, source) == 0 ||
+           (strncmp(slash, compiled, sizeof compiled - 1) == 0 && strstr(slash, ".pyc"));
 }
 
 /* The `module` of an exec_module. */
