@@ -37,6 +37,7 @@ enum { PATIENCE_S = 10 }; /* for a connection, and for an answer; connect_timeou
     F(PQisBusy) \
     F(PQresultErrorField) \
     F(PQresultStatus) \
+    F(PQsendPrepare) \
     F(PQsendQueryParams) \
     F(PQsetNoticeProcessor) \
     F(PQsocket) \
@@ -195,14 +196,13 @@ static bool answered_or_cancelled(struct postgres *database) {
     return told && answered(database);
 }
 
-/* Runs one statement. *code: empty when it was done, else its SQLSTATE, or "-" when there is no answer. Returns whether it
- * has changed a row. */
-static bool execute(struct postgres *database, const char *sql, size_t count, const char *const *values,
-                    char code[6], char *message, size_t room) {
+/* The answer to what was sent. *code: empty when it was done, else its SQLSTATE, or "-" when there is no answer. Returns
+ * whether it has changed a row. */
+static bool take_answer(struct postgres *database, bool is_sent, char code[6], char *message, size_t room) {
     PGresult *result = NULL, *next;
     bool changed = false;
     strcpy(code, "-");
-    if (pq.PQsendQueryParams(database->connection, sql, (int)count, NULL, values, NULL, NULL, 0)) {
+    if (is_sent) {
         if (!answered_or_cancelled(database)) {
             say(database, "no answer in time, or the connection broke", message, room);
             return false;
@@ -215,7 +215,10 @@ static bool execute(struct postgres *database, const char *sql, size_t count, co
         code[0] = '\0';
     else if (state)
         snprintf(code, 6, "%s", state);
-    if (code[0])
+    bool is_copy = status == PGRES_COPY_IN || status == PGRES_COPY_OUT;
+    if (is_copy)
+        say(database, "a COPY cannot be used here", message, room);
+    else if (code[0])
         say(database,
             state ? pq.PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY)
                   : pq.PQerrorMessage(database->connection),
@@ -223,9 +226,18 @@ static bool execute(struct postgres *database, const char *sql, size_t count, co
     else
         changed = strcmp(pq.PQcmdTuples(result), "0") != 0;
     if (result) pq.PQclear(result);
-    while (answered(database) && (next = pq.PQgetResult(database->connection)))
+    /* Of a COPY that is not gone on with there would be results for ever. */
+    while (!is_copy && answered(database) && (next = pq.PQgetResult(database->connection)))
         pq.PQclear(next);
     return changed;
+}
+
+/* Runs one statement; the rest as with take_answer. */
+static bool execute(struct postgres *database, const char *sql, size_t count, const char *const *values,
+                    char code[6], char *message, size_t room) {
+    bool is_sent =
+        pq.PQsendQueryParams(database->connection, sql, (int)count, NULL, values, NULL, NULL, 0);
+    return take_answer(database, is_sent, code, message, room);
 }
 
 /* The statement goes as one message with its values beside it: prepared, but without a name, which a pooler such as
@@ -248,16 +260,18 @@ static bool connect_or_say(struct postgres *database, char *message, size_t room
     return false;
 }
 
+static const char no_table[] = "42P01", no_privilege[] = "42501";
+
+/* The server parses the statement, which shows a wrong table or type. Our own table may be missing: it is made. */
 static bool reach(void *self, char *message, size_t room) {
     struct postgres *database = self;
     char code[6];
     if (!connect_or_say(database, message, room)) return false;
-    execute(database, "SELECT 1", 0, NULL, code, message, room);
+    bool is_sent = pq.PQsendPrepare(database->connection, "", database->statement->text, 0, NULL);
+    take_answer(database, is_sent, code, message, room);
     rest(database);
-    return !code[0];
+    return !code[0] || (database->statement == &database->ours && strcmp(code, no_table) == 0);
 }
-
-static const char no_table[] = "42P01", no_privilege[] = "42501";
 
 /* Our table. It is made only when it is missing: whoever may write to it need not be allowed to make one. */
 static void write_ours(struct postgres *database, const char *const fields[JOBS_FIELDS], char code[6],

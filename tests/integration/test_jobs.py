@@ -14,7 +14,8 @@ import urllib.parse
 
 import pytest
 from jobs_rig import Driver, Proxy, Server, Sqlite, driver, url
-from programs import REPOSITORY
+from programs import REPOSITORY, environment
+from rig.launcher import COMFYDD
 from rig.postgres import PASSWORD, USER, Postgres
 from rig.process import Failed, wait_for
 
@@ -461,7 +462,44 @@ def test_a_server_without_room(server, tmp_path):
     supervisor.close()
 
 
-# ---- the wrong table, the wrong password
+# ---- the wrong statement, the wrong table, the wrong password
+
+def test_a_copy_is_told_and_does_not_keep_the_thread_busy(server, tmp_path):
+    server.make_log()
+    supervisor = Driver(server.url, tmp_path, "COPY job_log TO STDOUT")
+    supervisor.write("j1")
+    wait_until_said(supervisor, "a COPY cannot be used here")
+    supervisor.close()
+    assert supervisor.waiting() == ["j1"]
+
+
+@pytest.mark.parametrize("sql, wrong", [
+    (None, None),
+    ("INSERT INTO job_log (job, state) VALUES (:job_id, :state)", None),
+    ("UPDATE job_log SET status = :state", 'column "status" of relation "job_log" does not exist'),
+    ("UPDATE missing SET status = :state", 'relation "missing" does not exist'),
+    ("SELECT jsonb_build_object('a', :state)", "could not determine data type of parameter $1"),
+])
+def test_the_doctor_has_the_statement_parsed(server, tmp_path, sql, wrong):
+    server.make_log()
+    settings = {"COMFYDD_JOBS_DB": server.url, "COMFYDD_STATE": str(tmp_path)}
+    if sql:
+        settings["COMFYDD_JOBS_SQL"] = sql
+    done = subprocess.run([COMFYDD, "doctor"], env=environment(**settings), capture_output=True, text=True, timeout=60)
+    (line,) = [line for line in done.stdout.splitlines() if "record of jobs" in line]
+    assert wrong in line if wrong else "can be written" in line
+    assert PASSWORD not in done.stdout and server.ask("SELECT count(*) FROM job_log") == [["0"]]
+
+
+def test_a_server_without_tls_that_is_to_have_it(server, tmp_path):
+    far = Proxy(server.server.socket, 0)
+    supervisor = Driver(far.url(sslmode="require"), tmp_path)
+    supervisor.write("j1")
+    wait_until_said(supervisor, "server does not support SSL, but SSL was required")
+    assert supervisor.waiting() == ["j1"]
+    far.close()
+    supervisor.close()
+
 
 def test_a_table_of_another_schema(database, tmp_path):
     database.ask("CREATE TABLE comfydd_jobs (id integer, job_id text)")
