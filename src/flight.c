@@ -15,6 +15,7 @@
 #include "flight.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/process.h"
 #include "base/spin.h"
 #include "flight_files.h"
@@ -96,6 +97,11 @@ static void *map_memory(const char *folder, size_t size) {
     const struct process_identity self = process_self();
     if (folder) flight_files_make_room(folder, &self);
     int named = folder ? flight_files_create(folder, size) : -ENOENT;
+    if (folder && named < 0)
+        log_line("no file for spans can be kept in %s (%s): a kill loses what was not sent, and the record "
+                 "of jobs "
+                 "that were running (comfydd doctor)",
+                 folder, strerror(-named));
     int fd = named >= 0 ? named : make_nameless_file(size);
     if (fd < 0 && fd != -ENOSYS) return NULL;
     int flags = fd >= 0 ? MAP_SHARED : MAP_SHARED | MAP_ANONYMOUS;

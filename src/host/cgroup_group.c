@@ -162,13 +162,24 @@ static bool is_left(const char *name, const char *prefix) {
     return kill((pid_t)pid, 0) != 0 && errno == ESRCH;
 }
 
+/* One may be in another: a launcher's command may be a launcher. */
+static void remove_left(const char *directory, const char *prefix) {
+    char path[1200];
+    DIR *list = opendir(directory);
+    if (!list) return;
+    for (struct dirent *entry; (entry = readdir(list));) {
+        if (!is_left(entry->d_name, prefix) ||
+            (size_t)snprintf(path, sizeof path, "%s/%s", directory, entry->d_name) >= sizeof path)
+            continue;
+        remove_left(path, prefix);
+        rmdir(path);
+    }
+    closedir(list);
+}
+
 void cgroup_group_remove_left(const char *root, const char *prefix) {
     struct cgroup_group group;
-    DIR *list = find_parent(&group, root) ? opendir(group.parent) : NULL;
-    if (!list) return;
-    for (struct dirent *entry; (entry = readdir(list));)
-        if (is_left(entry->d_name, prefix)) unlinkat(dirfd(list), entry->d_name, AT_REMOVEDIR);
-    closedir(list);
+    if (find_parent(&group, root)) remove_left(group.parent, prefix);
 }
 
 int cgroup_group_make(struct cgroup_group *group, const char *root, const char *name, uint64_t limit) {

@@ -274,6 +274,14 @@ def test_an_orderly_end_leaves_nothing_but_what_no_agent_has_taken(tmp_path, fli
         assert following.said() == []
 
 
+def test_without_a_folder_for_files_that_is_told(tmp_path, flight_folder):
+    with StrictAgent() as agent:
+        victim = Victim(tmp_path, flight_folder / "missing", agent.url, "once").ends()
+        assert len(agent.spans) == NODES + 1
+    (said,) = victim.said()
+    assert "missing (No such file or directory)" in said and "a kill loses what was not sent" in said
+
+
 def test_a_program_that_replaces_itself(tmp_path, flight_folder):
     """As ComfyUI-Manager's restart does: same pid, same start time."""
     with StrictAgent() as agent:

@@ -156,6 +156,7 @@ static void what_launchers_that_were_killed_have_left_is_removed(void **state) {
         {"comfydd-8-2147483646", false}, {"comfydd-9-2147483646-other", false},
         {"comfydd-9-", false},           {"comfydd-9--2147483646", false},
         {"comfydd-9-0", false},          {"comfydd-9-2147483645/full", false},
+        {"comfydd-9-2147483644", true},  {"comfydd-9-2147483644/comfydd-9-2147483643", true},
     };
     char path[512];
     make_v2("memory\n", "memory\n");
