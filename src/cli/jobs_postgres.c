@@ -235,8 +235,7 @@ static bool take_answer(struct postgres *database, bool is_sent, char code[6], c
 /* Runs one statement; the rest as with take_answer. */
 static bool execute(struct postgres *database, const char *sql, size_t count, const char *const *values,
                     char code[6], char *message, size_t room) {
-    bool is_sent =
-        pq.PQsendQueryParams(database->connection, sql, (int)count, NULL, values, NULL, NULL, 0);
+    bool is_sent = pq.PQsendQueryParams(database->connection, sql, (int)count, NULL, values, NULL, NULL, 0);
     return take_answer(database, is_sent, code, message, room);
 }
 
