@@ -76,6 +76,11 @@ struct cuda_physical {
 #define CUDA_POOL_RESERVED  5 /* CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT: 64 bits */
 #define CUDA_POINTER_DEVICE 9 /* CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL: an int */
 
+/* Streams that are always there; the legacy one also as NULL. */
+#define CUDA_STREAM_LEGACY     ((cuda_stream)1)
+#define CUDA_STREAM_PER_THREAD ((cuda_stream)2)
+#define CUDA_NOT_CAPTURING     0 /* CU_STREAM_CAPTURE_STATUS_NONE */
+
 /* c10::Device: two bytes, passed in one register (c10/core/Device.h; since PyTorch 1.0). */
 struct c10_device {
     int8_t type, index;

@@ -9,7 +9,7 @@
 #define PRIMARIES    64
 #define DEVICE_SLOTS 64 /* 2^6: device_slot knows */
 
-bool hook_calls_on;
+bool hook_calls_on, hook_calls_captured;
 
 __thread struct hook_calls_here hook_calls_here;
 

@@ -5,9 +5,10 @@
  * is switched off inside of another hook; each reports what it sees, and the ledger takes an allocation once. Only failures
  * are the outermost call's alone: what an inner call could not get may have been got in another way.
  *
- * Any thread, in any CUDA call. Calls of the driver from here: cuCtxGetCurrent, cuCtxGetDevice, and where the
- * program has asked how much memory is free after a failure, cuDeviceGetMemPool and cuMemPoolGetAttribute; of HIP:
- * hipGetDevice. No malloc, no lock but the ledger's, errno preserved. */
+ * Any thread, in any CUDA call. Calls of the driver from here: cuCtxGetCurrent, cuCtxGetDevice; once a stream has captured,
+ * cuStreamIsCapturing; where the program has named a pool, cuPointerGetAttribute; where it has asked how much memory is
+ * free after a failure, cuDeviceGetMemPool and cuMemPoolGetAttribute; of HIP: hipGetDevice. No malloc, no lock but the
+ * ledger's, errno preserved. */
 #ifndef COMFYDD_HOOK_CALLS_H
 #define COMFYDD_HOOK_CALLS_H
 
@@ -29,6 +30,16 @@ extern bool hook_calls_on __attribute__((visibility("hidden")));
 
 static inline bool hook_calls_record(void) {
     return __builtin_expect(__atomic_load_n(&hook_calls_on, __ATOMIC_RELAXED), 1);
+}
+
+/* Whether a stream has ever captured. Then what is allocated on one may be a graph's, and who is asked is the driver. */
+extern bool hook_calls_captured __attribute__((visibility("hidden")));
+
+static inline bool hook_calls_captures(void) {
+    return __builtin_expect(__atomic_load_n(&hook_calls_captured, __ATOMIC_RELAXED), 0);
+}
+static inline void hook_calls_capture_began(void) {
+    __atomic_store_n(&hook_calls_captured, true, __ATOMIC_RELAXED);
 }
 
 /* The hooked calls that this thread is inside of. Plain data, so that it is there for hooks in a thread's last moments. */

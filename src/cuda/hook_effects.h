@@ -6,6 +6,7 @@
  *   PLACE_AFTER_FAILURE()   the same, without a call that changes what the program will be told about the failure
  *   CUTS_TENSORS(kind)      whether the caller is PyTorch's caching allocator, and this a kind of its segments
  *   ASKED_BY_TORCH          whether the caller is PyTorch's allocator
+ *   IS_CAPTURING(stream)    whether what is done on it becomes a graph; asked after there has been a capture only
  *   POOL_RESERVED(device)   what its stream-ordered pool has taken from the device, in bytes
  *   RESOLVED(...)           what RESOLVES does after success
  *
@@ -47,6 +48,11 @@ static inline enum ledger_kind kind_of(const struct cuda_physical *properties) {
     return properties && properties->location.type == CUDA_LOCATION_DEVICE ? LEDGER_PHYSICAL : LEDGER_PINNED;
 }
 
+/* What no stream means to the functions for threads with a default stream each. */
+static inline cuda_stream own_stream(cuda_stream stream) {
+    return stream ? stream : CUDA_STREAM_PER_THREAD;
+}
+
 /* ---- a wrapper's body: `real` is the function behind it ---- */
 
 #define HOOK_BODY(real, arguments, effect)                                                                   \
@@ -69,9 +75,17 @@ static inline enum ledger_kind kind_of(const struct cuda_physical *properties) {
 #define AFTER_ALLOCATES(space, kind, out, size)                                                              \
     AFTER_ALLOCATION(space, LEDGER_##kind, out, *(out), size, size, PLACE(), PLACE_AFTER_FAILURE())
 
-#define PASSES_ALLOCATES_FROM_POOL(out, size) false
-#define BEFORE_ALLOCATES_FROM_POOL(out, size) hook_calls_begin(LEDGER_ASYNC, false)
-#define AFTER_ALLOCATES_FROM_POOL(out, size)                                                                 \
+/* Before the call, because afterwards it would have to be remembered; nothing that this thread calls ends a capture. */
+#define IS_THE_GRAPHS(stream) (hook_calls_captures() && IS_CAPTURING(stream))
+
+#define PASSES_ALLOCATES_ASYNC(out, size, stream) IS_THE_GRAPHS(stream)
+#define BEFORE_ALLOCATES_ASYNC(out, size, stream) hook_calls_begin(LEDGER_ASYNC, false)
+#define AFTER_ALLOCATES_ASYNC(out, size, stream)                                                             \
+    AFTER_ALLOCATION(POINTER, LEDGER_ASYNC, out, *(out), size, size, PLACE(), PLACE_AFTER_FAILURE())
+
+#define PASSES_ALLOCATES_FROM_POOL(out, size, stream) IS_THE_GRAPHS(stream)
+#define BEFORE_ALLOCATES_FROM_POOL(out, size, stream) hook_calls_begin(LEDGER_ASYNC, false)
+#define AFTER_ALLOCATES_FROM_POOL(out, size, stream)                                                         \
     AFTER_ALLOCATION(POINTER, LEDGER_ASYNC, out, *(out), size, size, PLACE_OF(*(out)), PLACE_AFTER_FAILURE())
 
 #define PASSES_REGISTERS(pointer, size) false
@@ -156,6 +170,11 @@ static inline enum ledger_kind kind_of(const struct cuda_physical *properties) {
 #define BEFORE_RESETS struct hook_place before = PLACE()
 #define AFTER_RESETS                                                                                         \
     if (result == CUDA_OK) hook_calls_device_reset(before)
+
+#define PASSES_CAPTURES false
+#define BEFORE_CAPTURES (void)0
+#define AFTER_CAPTURES                                                                                       \
+    if (result == CUDA_OK) hook_calls_capture_began()
 
 #define PASSES_TELLS_MEMORY(free, total) false
 #define BEFORE_TELLS_MEMORY(free, total) bool refuses = ASKED_BY_TORCH && !oom_waits()

@@ -34,6 +34,7 @@ static void *reals[FUNCTIONS];
 static cuda_result (*get_current)(cuda_context *);
 static cuda_result (*get_device)(cuda_device *);
 static cuda_result (*ask_pointer)(void *, int, cuda_pointer); /* since CUDA 4.0 */
+static cuda_result (*ask_stream)(cuda_stream, int *);         /* since CUDA 10.0 */
 static cuda_result (*get_pool)(cuda_pool *, cuda_device);     /* since CUDA 11.3 */
 static cuda_result (*get_attribute)(cuda_pool, int, void *);
 static uint8_t slots[SLOTS];      /* 1 + the function whose real address hashes to here, or before */
@@ -45,9 +46,9 @@ static unsigned slot_of(const void *address) {
 
 /* Two characters tell most of the 440 names that a runtime asks for from ours, and ours from each other. */
 static inline unsigned slot_of_name(const char *name) {
-    bool is_long =
-        name[0] && name[1] && name[2] && name[3] && name[4] && name[5] && name[6] && name[7] && name[8];
-    return is_long ? ((unsigned char)name[5] * 32u + (unsigned char)name[9]) % SLOTS : 0;
+    bool is_long = name[0] && name[1] && name[2] && name[3] && name[4] && name[5] && name[6] && name[7] &&
+                   name[8] && name[9];
+    return is_long ? ((unsigned char)name[5] * 32u + (unsigned char)name[10]) % SLOTS : 0;
 }
 
 static void fill_slots(void) {
@@ -73,6 +74,7 @@ static void take(const struct resolve_library *driver) {
     *(void **)&get_current = resolve_symbol(driver, "cuCtxGetCurrent");
     *(void **)&get_device = resolve_symbol(driver, "cuCtxGetDevice");
     *(void **)&ask_pointer = resolve_symbol(driver, "cuPointerGetAttribute");
+    *(void **)&ask_stream = resolve_symbol(driver, "cuStreamIsCapturing");
     *(void **)&get_pool = resolve_symbol(driver, "cuDeviceGetMemPool");
     *(void **)&get_attribute = resolve_symbol(driver, "cuMemPoolGetAttribute");
     fill_slots();
@@ -139,6 +141,13 @@ struct hook_place hooks_driver_place_of(uint64_t pointer) {
     return hooks_driver_place();
 }
 
+/* The legacy stream never is, and must not be asked while others are. */
+__attribute__((noinline, cold)) bool hooks_driver_is_capturing(cuda_stream stream) {
+    int status = CUDA_NOT_CAPTURING;
+    if (!stream || stream == CUDA_STREAM_LEGACY || !is_found() || !ask_stream) return false;
+    return ask_stream(stream, &status) == CUDA_OK && status != CUDA_NOT_CAPTURING;
+}
+
 /* The pool is looked up each time: the program may have set another one, and destroyed that. */
 uint64_t hooks_driver_pool_reserved(uint8_t device) {
     cuda_pool pool = NULL;
@@ -157,6 +166,7 @@ uint64_t hooks_driver_pool_reserved(uint8_t device) {
 #define CUTS_TENSORS(kind)                                                                                   \
     ((kind) == LEDGER_PHYSICAL && callers_find(__builtin_return_address(0), false).is_torch)
 #define ASKED_BY_TORCH        false /* it asks the runtime */
+#define IS_CAPTURING(stream)  hooks_driver_is_capturing(stream)
 #define POOL_RESERVED(device) hooks_driver_pool_reserved(device)
 #define RESOLVED(name, out, version, flags)                                                                  \
     *(out) = hooks_driver_wrapper_named(*(out), name, version, flags, __builtin_return_address(0))

@@ -28,6 +28,9 @@ void *hooks_driver_wrapper_named(void *real, const char *name, int version, uint
 /* Which library the driver is, as long as it stays where it is; NULL: none is loaded. */
 const void *hooks_driver_library(void);
 
+/* Whether what is done on the stream becomes a graph. */
+bool hooks_driver_is_capturing(cuda_stream stream);
+
 /* Bytes that the device's current stream-ordered pool has reserved; 0 when nothing was allocated from one, or the driver
  * does not tell. Two questions to the driver: in a hook only right after it has answered one of the program's that is
  * like them. */

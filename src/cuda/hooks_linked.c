@@ -38,6 +38,7 @@ static void *real_of(enum linked_function function, const char *name) {
 #define PLACE_AFTER_FAILURE() hooks_driver_place()
 #define CUTS_TENSORS(kind)    false
 #define ASKED_BY_TORCH        false
+#define IS_CAPTURING(stream)  hooks_driver_is_capturing(stream)
 #define POOL_RESERVED(device) hooks_driver_pool_reserved(device)
 #define RESOLVED(name, out, version, flags)                                                                  \
     *(out) = hooks_driver_wrapper_named(*(out), name, version, flags, __builtin_return_address(0))

@@ -5,7 +5,7 @@ import re
 from typing import NamedTuple
 
 LIST = pathlib.Path(__file__).resolve().parents[2] / "src/cuda/cuda_api.def"
-ALLOCATING = ("ALLOCATES", "ALLOCATES_FROM_POOL", "REGISTERS", "PITCHES", "PITCHES_3D", "ARRAYS", "CREATES")
+ALLOCATING = ("ALLOCATES", "ALLOCATES_ASYNC", "ALLOCATES_FROM_POOL", "REGISTERS", "PITCHES", "PITCHES_3D", "ARRAYS", "CREATES")
 FREEING = ("FREES", "RELEASES")
 
 

@@ -285,6 +285,11 @@ def test_every_function_from_eight_threads(hooked):
     hooked("hooked_functions", "8", link=[HIP], memory="8G")
 
 
+@pytest.mark.parametrize("how", ["runtime", "driver", "graph"])
+def test_what_is_allocated_for_a_graph_is_the_graphs(hooked, how):
+    hooked("hooked_graphs", how, link=["-l:libcuda.so.1"])
+
+
 # ---- anything in any order ----
 
 

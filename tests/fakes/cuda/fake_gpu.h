@@ -17,6 +17,7 @@ enum fake_gpu_kind {
     FAKE_GPU_PINNED,     /* page-locked memory of the host, cuMemCreate's on the host included */
     FAKE_GPU_REGISTERED, /* the program's own memory, page-locked */
     FAKE_GPU_MAPPING,    /* addresses where physical memory is mapped; takes nothing */
+    FAKE_GPU_GRAPH,      /* allocated while a stream captured: a graph's; takes nothing */
     FAKE_GPU_KINDS,
 };
 

@@ -56,9 +56,18 @@ int main(void) {
 
     begin(cudaStreamCaptureModeGlobal); /* harmless ones leave it alone */
     MUST_GIVE(0, cudaGetDevice(&device));
-    MUST_GIVE(0, cudaMallocAsync(&pointer, 512, stream));
+    MUST_GIVE(0, cudaMallocAsync(&pointer, 512, stream)); /* the graph's */
+    MUST(books_of(0).in_use == 0 && books_of(0).live[FAKE_GPU_GRAPH] == 512);
     MUST_GIVE(0, cudaFreeAsync(pointer, stream));
+    MUST(books_of(0).count[FAKE_GPU_GRAPH] == 0);
     end(cudaSuccess);
+
+    MUST_GIVE(0, cudaMallocAsync(&pointer, 512, NULL)); /* the pool's, which no graph may free */
+    begin(cudaStreamCaptureModeRelaxed);
+    MUST_GIVE(cudaErrorInvalidValue, cudaFreeAsync(pointer, stream));
+    MUST_GIVE(0, cudaFreeAsync(pointer, NULL));
+    end(cudaSuccess);
+    MUST_GIVE(cudaErrorStreamCaptureUnsupported, cudaStreamBeginCapture(NULL, cudaStreamCaptureModeRelaxed));
 
     begin(cudaStreamCaptureModeGlobal);
     MUST_GIVE(cudaErrorStreamCaptureUnsupported, allocate());

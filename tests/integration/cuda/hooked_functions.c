@@ -279,6 +279,24 @@ static void figures(void) {
     MUST_GIVE(0, hipMemGetInfo(&available, &total));
 }
 
+static void captures(void) {
+    cuda_stream stream;
+    void *graph;
+    int (*create)(cuda_stream *, unsigned), (*end)(cuda_stream, void **);
+    void *handle = dlopen("libcuda.so.1", RTLD_NOW);
+    *(void **)&create = dlsym(handle, "cuStreamCreate");
+    *(void **)&end = dlsym(handle, "cuStreamEndCapture");
+    MUST_GIVE(0, create(&stream, 0));
+    MUST_GIVE(0, cuStreamBeginCapture_v2(stream, 0));
+    MUST_GIVE(0, end(stream, &graph));
+    MUST_GIVE(0, cuStreamBeginCaptureToGraph(stream, graph, NULL, NULL, 0, 0));
+    MUST_GIVE(0, end(stream, &graph));
+    MUST_GIVE(0, cuStreamBeginCapture_v2_ptsz(CUDA_STREAM_PER_THREAD, 0));
+    MUST_GIVE(0, end(CUDA_STREAM_PER_THREAD, &graph));
+    MUST_GIVE(0, cuStreamBeginCaptureToGraph_ptsz(CUDA_STREAM_PER_THREAD, graph, NULL, NULL, 0, 0));
+    MUST_GIVE(0, end(CUDA_STREAM_PER_THREAD, &graph));
+}
+
 static void addresses(void) {
     void *given[6], *wrapper = dlsym(dlopen("libcuda.so.1", RTLD_NOW), "cuMemAlloc_v2");
     int status;
@@ -358,6 +376,7 @@ int main(int argc, char **argv) {
     virtual_memory();
     several_contexts();
     figures();
+    captures();
     addresses();
     hip();
     bulk_releases();

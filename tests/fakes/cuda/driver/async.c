@@ -7,43 +7,56 @@ static struct pool *pool_of(CUmemoryPool handle) {
     return (struct pool *)handle;
 }
 
-static CUresult from_pool(CUdeviceptr *out, size_t bytes, struct pool *pool) {
+/* On a stream that captures it is the graph's instead of the pool's (cuda.h, cuMemAllocAsync). */
+static CUresult allocate(CUdeviceptr *out, size_t bytes, struct pool *pool, CUstream stream) {
+    CUcontext context = contexts_current();
     uintptr_t address;
     CUresult error;
+    if (!context) return CUDA_ERROR_INVALID_CONTEXT;
     if (!out) return CUDA_ERROR_INVALID_VALUE;
-    error = (CUresult)pools_allocate(&address, bytes, pool);
+    if (!pool) pool = pools_current(contexts_device(context));
+    error = streams_capturing(stream) ? (CUresult)memory_of_graph(&address, bytes, contexts_device(context))
+                                      : (CUresult)pools_allocate(&address, bytes, pool);
     if (!error) *out = address;
     return error;
 }
 
-static CUresult allocate(CUdeviceptr *out, size_t bytes) {
-    CUcontext context = contexts_current();
-    if (!context) return CUDA_ERROR_INVALID_CONTEXT;
-    return from_pool(out, bytes, pools_current(contexts_device(context)));
+/* Captured, it can free nothing but the graph's (cuda.h, cuMemFreeAsync). */
+static CUresult give_back(CUdeviceptr address, CUstream stream) {
+    return (CUresult)memory_free(address, streams_capturing(stream) ? MEMORY_GRAPH : MEMORY_DEVICE);
+}
+
+/* What no stream means to the functions for threads with a default stream each. */
+static CUstream own(CUstream stream) {
+    return stream ? stream : CU_STREAM_PER_THREAD;
 }
 
 CUresult cuMemAllocAsync(CUdeviceptr *out, size_t bytes, CUstream stream) {
-    return CALL() ?: allocate(out, bytes);
+    return CALL() ?: allocate(out, bytes, NULL, stream);
 }
 
 CUresult cuMemAllocAsync_ptsz(CUdeviceptr *out, size_t bytes, CUstream stream) {
-    return CALL() ?: allocate(out, bytes);
+    return CALL() ?: allocate(out, bytes, NULL, own(stream));
+}
+
+static CUresult from_pool(CUdeviceptr *out, size_t bytes, CUmemoryPool pool, CUstream stream) {
+    return pool ? allocate(out, bytes, pool_of(pool), stream) : CUDA_ERROR_INVALID_VALUE;
 }
 
 CUresult cuMemAllocFromPoolAsync(CUdeviceptr *out, size_t bytes, CUmemoryPool pool, CUstream stream) {
-    return CALL() ?: from_pool(out, bytes, pool_of(pool));
+    return CALL() ?: from_pool(out, bytes, pool, stream);
 }
 
 CUresult cuMemAllocFromPoolAsync_ptsz(CUdeviceptr *out, size_t bytes, CUmemoryPool pool, CUstream stream) {
-    return CALL() ?: from_pool(out, bytes, pool_of(pool));
+    return CALL() ?: from_pool(out, bytes, pool, own(stream));
 }
 
 CUresult cuMemFreeAsync(CUdeviceptr address, CUstream stream) {
-    return CALL() ?: (CUresult)memory_free(address, MEMORY_DEVICE);
+    return CALL() ?: give_back(address, stream);
 }
 
 CUresult cuMemFreeAsync_ptsz(CUdeviceptr address, CUstream stream) {
-    return CALL() ?: (CUresult)memory_free(address, MEMORY_DEVICE);
+    return CALL() ?: give_back(address, own(stream));
 }
 
 /* ---- pools ---- */

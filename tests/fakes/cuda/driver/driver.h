@@ -57,6 +57,9 @@ CUdevice contexts_ordinal(CUcontext context);
 /* What an unsafe call of this thread fails with: 0 when no capture forbids it. Invalidates the captures that do. */
 CUresult capture_refusal(void);
 
+/* Whether what is done on it becomes a graph. */
+bool streams_capturing(CUstream stream);
+
 /* A handle of no meaning; freed with free. */
 void *streams_new_handle(void);
 

@@ -53,8 +53,17 @@ CUresult capture_refusal(void) {
     return error;
 }
 
+bool streams_capturing(CUstream stream) {
+    bool capturing_now;
+    pthread_mutex_lock(&lock);
+    capturing_now = of(stream)->status == CU_STREAM_CAPTURE_STATUS_ACTIVE;
+    pthread_mutex_unlock(&lock);
+    return capturing_now;
+}
+
 static CUresult begin_capture(CUstream stream, CUstreamCaptureMode mode) {
     CUresult error = CUDA_ERROR_ILLEGAL_STATE;
+    if (!stream || stream == CU_STREAM_LEGACY) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     pthread_mutex_lock(&lock);
     if (of(stream)->status == CU_STREAM_CAPTURE_STATUS_NONE) {
         stream = of(stream);
@@ -87,6 +96,22 @@ static CUresult end_capture(CUstream stream, CUgraph *graph) {
 
 CUresult cuStreamBeginCapture_v2(CUstream stream, CUstreamCaptureMode mode) {
     return CALL() ?: begin_capture(stream, mode);
+}
+
+CUresult cuStreamBeginCapture_v2_ptsz(CUstream stream, CUstreamCaptureMode mode) {
+    return CALL() ?: begin_capture(stream ? stream : CU_STREAM_PER_THREAD, mode);
+}
+
+/* The graph stays as empty as all of them are. */
+CUresult cuStreamBeginCaptureToGraph(CUstream stream, CUgraph graph, const CUgraphNode *nodes,
+                                     const CUgraphEdgeData *edges, size_t count, CUstreamCaptureMode mode) {
+    return CALL() ?: begin_capture(stream, mode);
+}
+
+CUresult cuStreamBeginCaptureToGraph_ptsz(CUstream stream, CUgraph graph, const CUgraphNode *nodes,
+                                          const CUgraphEdgeData *edges, size_t count,
+                                          CUstreamCaptureMode mode) {
+    return CALL() ?: begin_capture(stream ? stream : CU_STREAM_PER_THREAD, mode);
 }
 
 CUresult cuStreamEndCapture(CUstream stream, CUgraph *graph) {

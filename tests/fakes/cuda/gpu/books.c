@@ -63,6 +63,7 @@ const char *books_kind(enum fake_gpu_kind kind) {
         [FAKE_GPU_MANAGED] = "managed",       [FAKE_GPU_ARRAY] = "array",
         [FAKE_GPU_PHYSICAL] = "physical",     [FAKE_GPU_PINNED] = "pinned",
         [FAKE_GPU_REGISTERED] = "registered", [FAKE_GPU_MAPPING] = "mapping",
+        [FAKE_GPU_GRAPH] = "graph",
     };
     return names[kind];
 }

@@ -26,6 +26,16 @@ enum gpu_error memory_allocate(uintptr_t *address, size_t bytes, enum fake_gpu_k
     return error;
 }
 
+enum gpu_error memory_of_graph(uintptr_t *address, size_t bytes, int device) {
+    size_t size = addresses_round_up(bytes, ADDRESSES_UNIT);
+    if (!bytes) return GPU_INVALID_VALUE;
+    books_lock();
+    *address = addresses_take(size, 0);
+    if (*address) books_add(*address, size, FAKE_GPU_GRAPH, device);
+    books_unlock();
+    return *address ? GPU_OK : GPU_OUT_OF_MEMORY;
+}
+
 enum gpu_error memory_map(void **memory, size_t bytes, enum fake_gpu_kind kind, int device,
                           const void *owner) {
     void *mapped;
@@ -63,6 +73,9 @@ static void release(struct block *block) {
     case FAKE_GPU_PLAIN:
     case FAKE_GPU_ARRAY:
         books_refund(removed.device, removed.size);
+        addresses_give_back(removed.address, removed.size);
+        break;
+    case FAKE_GPU_GRAPH:
         addresses_give_back(removed.address, removed.size);
         break;
     case FAKE_GPU_MANAGED:

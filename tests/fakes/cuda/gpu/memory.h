@@ -20,7 +20,11 @@ enum gpu_error memory_register(void *memory, size_t bytes, const void *owner);
  * goes back to its pool. */
 enum gpu_error memory_free(uintptr_t address, unsigned kinds);
 
-#define MEMORY_DEVICE (1u << FAKE_GPU_PLAIN | 1u << FAKE_GPU_ASYNC | 1u << FAKE_GPU_MANAGED)
+#define MEMORY_GRAPH  (1u << FAKE_GPU_GRAPH)
+#define MEMORY_DEVICE (1u << FAKE_GPU_PLAIN | 1u << FAKE_GPU_ASYNC | 1u << FAKE_GPU_MANAGED | MEMORY_GRAPH)
+
+/* An allocation node of a graph: an address, which the graph has memory for when it runs. */
+enum gpu_error memory_of_graph(uintptr_t *address, size_t bytes, int device);
 
 /* Everything of a context is freed. Stream-ordered and physical memory is of none. */
 void memory_free_all(const void *owner);
