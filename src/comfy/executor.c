@@ -8,6 +8,7 @@
 #include "comfy/graph.h"
 #include "comfy/job.h"
 #include "comfy/memory.h"
+#include "comfy/outcome.h"
 #include "comfy/queue.h"
 #include "comfy/reruns.h"
 #include "comfy/status.h"
@@ -380,68 +381,6 @@ static void node_entered(const struct watch_call *watched, void *key, void *cont
     }
 }
 
-struct outcome {
-    enum node_result result;
-    struct failure failure; /* of FAILURE */
-    bool elsewhere;         /* the failure is another node's, for which this one waited in vain */
-};
-
-static bool is_same_node(PyObject *details, const struct node *node) {
-    PyObject *failed = python_item(details, "node_id");
-    uint64_t hash;
-    bool same = !failed || (python_text_hash(failed, &hash) && hash == node->hash);
-    python_decref(failed);
-    return same;
-}
-
-static void set_failure(struct outcome *outcome, PyObject *exception, PyObject *details) {
-    outcome->failure = failure_read(exception, details);
-    outcome->result = outcome->failure.interrupted ? NODE_INTERRUPTED : NODE_FAILURE;
-}
-
-static enum node_result result_of(PyObject *result) {
-    static PyObject *success; /* owned: the Enum member that most calls return */
-    if (result == success) return NODE_SUCCESS;
-    PyObject *name = python_attribute(result, "_name_"); /* a member's own attribute; .name may run code */
-    char text[32];
-    python_text(name, text, sizeof text);
-    python_decref(name);
-    if (strcmp(text, "FAILURE") == 0) return NODE_FAILURE;
-    if (strcmp(text, "PENDING") == 0) return NODE_PENDING;
-    if (strcmp(text, "SUCCESS") == 0) {
-        python_decref(success);
-        success = python_newref(result);
-    }
-    return NODE_SUCCESS;
-}
-
-/* A returned (result, details, exception), or what the oldest executors return on success. */
-static struct outcome read_result(const struct generation *generation, const struct node *node,
-                                  PyObject *value) {
-    struct outcome outcome = {.result = NODE_SUCCESS};
-    if (!PyTuple_Check(value) || PyTuple_Size(value) < 3) return outcome;
-    PyObject *result = PyTuple_GetItem(value, 0), *details = PyTuple_GetItem(value, 1); /* borrowed */
-    if (generation->recursive) {
-        bool failed = PyObject_IsTrue(result) == 0; /* a bool */
-        PyErr_Clear();
-        if (failed) outcome.result = NODE_FAILURE;
-        outcome.elsewhere = failed && !is_same_node(details, node);
-    } else {
-        outcome.result = result_of(result);
-    }
-    if (outcome.result == NODE_FAILURE && !outcome.elsewhere)
-        set_failure(&outcome, PyTuple_GetItem(value, 2), details);
-    return outcome;
-}
-
-/* The oldest executors raise: the exception passes the calls of all nodes that waited for the failing one. */
-static struct outcome read_exception(const struct workflow *workflow, PyObject *exception) {
-    struct outcome outcome = {.result = NODE_INTERRUPTED};
-    outcome.elsewhere = workflow->failure.type[0] || workflow->failure.interrupted;
-    if (!outcome.elsewhere && exception) set_failure(&outcome, exception, NULL);
-    return outcome;
-}
-
 /* Whether a successful call did the node's work, and did not just hand out what a cache holds. */
 static bool really_ran(const struct watch_call *watched, const struct generation *generation,
                        const struct call *call) {
@@ -451,32 +390,40 @@ static bool really_ran(const struct watch_call *watched, const struct generation
     return reruns_ran(watched, call->node);
 }
 
+/* What describes the node of a call, in texts that `described` and `id` keep. */
+static struct node_description describe_call(const struct watch_call *watched, const struct call *call,
+                                             struct graph_node *described, char id[WORKFLOW_NODE_ID_SIZE]) {
+    struct graph graph = {0};
+    describe(watched, &graph, call->id, described);
+    graph_close(&graph);
+    python_text(call->id, id, WORKFLOW_NODE_ID_SIZE);
+    return texts_of(id, described);
+}
+
+/* A node that was done has been executed again: it has another span, which begins with that call. */
+static void start_again(const struct watch_call *watched, const struct call *call, uint64_t now) {
+    char id[WORKFLOW_NODE_ID_SIZE];
+    struct graph_node described;
+    struct node_description description = describe_call(watched, call, &described, id);
+    workflow_node_start(call->workflow, call->node, &description, call->entered_ns);
+    call->node->executions = 1;
+    call->node->active_ns = now - call->entered_ns;
+}
+
 static void succeed(const struct watch_call *watched, const struct generation *generation,
                     const struct call *call, uint64_t now) {
     struct workflow *workflow = call->workflow;
     struct node *node = call->node;
     bool ran = really_ran(watched, generation, call) || (node->span && node->executions > 1);
     node->inputs_read = false;
-    struct node_description description = {"", "", "", ""};
-    char text[WORKFLOW_NODE_ID_SIZE];
-    struct graph_node described;
-    bool late =
-        !node->span && (ran || !node->done); /* its span begins now that it is known what the call was */
-    if (late) {
-        struct graph graph = {0};
-        describe(watched, &graph, call->id, &described);
-        graph_close(&graph);
-        python_text(call->id, text, sizeof text);
-        description = texts_of(text, &described);
-    }
     if (ran) {
-        if (late) {
-            workflow_node_start(workflow, node, &description, call->entered_ns);
-            node->executions = 1;
-            node->active_ns = now - call->entered_ns;
-        }
+        if (node->done) start_again(watched, call, now);
         workflow_node_finish(workflow, node, NODE_SUCCESS, NULL, now);
     } else if (!node->done) {
+        char id[WORKFLOW_NODE_ID_SIZE];
+        struct graph_node described;
+        struct node_description description = {"", "", "", ""};
+        if (!node->span) description = describe_call(watched, call, &described, id);
         workflow_node_cached(workflow, node, &description, call->entered_ns, now);
     }
 }
@@ -500,7 +447,8 @@ static void node_left(const struct watch_call *watched, void *key, void *context
     struct workflow *workflow = call.workflow;
     struct node *node = call.node;
     node->active_ns += now - call.entered_ns;
-    struct outcome outcome = raised ? read_exception(workflow, value) : read_result(generation, node, value);
+    struct outcome outcome =
+        raised ? outcome_raised(workflow, value) : outcome_returned(generation, node, value);
     if (!is_open(workflow)) {
         failure_finish(&outcome.failure);
         calls_finish(&call);
@@ -510,9 +458,12 @@ static void node_left(const struct watch_call *watched, void *key, void *context
         succeed(watched, generation, &call, now);
     } else if (outcome.elsewhere) {
         if (!node->done) workflow_node_discard(node);
-    } else if (outcome.result != NODE_PENDING && !node->done) {
-        workflow_node_finish(workflow, node, outcome.result, &outcome.failure, now);
-        workflow_fail(workflow, &outcome.failure);
+    } else {
+        if (node->done) start_again(watched, &call, now);
+        if (outcome.result != NODE_PENDING) {
+            workflow_node_finish(workflow, node, outcome.result, &outcome.failure, now);
+            workflow_fail(workflow, &outcome.failure);
+        }
     }
     failure_finish(&outcome.failure);
     calls_finish(&call);

@@ -86,6 +86,55 @@ def test_a_loop_made_of_expansions(agent, version, generation):
         assert span["meta"].get("node.display_id") == ("1" if dot else None)
 
 
+EXECUTED_AGAIN = """
+sys.argv.append("--cache-none")
+turns = []
+
+class SecondTimeFails(nodes.Node):
+    INPUTS = {"value": {}}
+
+    def run(self, value):
+        turns.append(value)
+        if len(turns) > 1:
+            raise ValueError("the second time")
+        return (value,)
+
+nodes.NODE_CLASS_MAPPINGS.update(SecondTimeFails=SecondTimeFails)
+
+def asked_late(job, *node_1):
+    application.run_here(
+        {"0": node("Number", value=1), "1": node(*node_1, value=["0", 0]), "2": node("Show", value=["1", 0]), "3": node("AddOne", value=["1", 0]),
+         "4": node("LazySwitch", choice=["3", 0], first=["3", 0], second=["1", 0]), "5": node("Show", value=["4", 0])},
+        job, {"job_id": job})
+
+asked_late("plain", "AddOne")
+asked_late("expanding", "Expand")
+asked_late("failing", "SecondTimeFails")
+"""
+
+
+@pytest.mark.parametrize("generation", ["a2", "a3"])
+@ends
+def test_a_node_that_is_executed_again(agent, version, generation):
+    """Without a cache, since another node asks for it late: expands again, or fails then."""
+    jobs = ["plain", "expanding", "failing"]
+    plain, expanding, failing = traces(agent, version, generation, EXECUTED_AGAIN, *jobs)
+
+    def executed(trace, node_id):
+        spans = [span for span in trace.nodes if span["meta"]["node.id"] == node_id]
+        return [(span["meta"]["node.result"], span["metrics"]["node.executions"]) for span in spans]
+
+    assert executed(plain, "1") == [("SUCCESS", 1)] * 2
+    assert executed(expanding, "1") == [("SUCCESS", 2)] * 2
+    assert executed(failing, "1") == [("SUCCESS", 1), ("FAILURE", 1)]
+    assert failing.nodes[-1]["meta"]["error.message"] == "the second time"
+    for trace in (plain, expanding, failing):
+        assert trace.root["metrics"]["workflow.nodes.total"] == len(trace.nodes)
+    again = [span for span in expanding.nodes if span["meta"]["node.id"] == "1"][1]
+    inside = [span for span in expanding.nodes if span["meta"].get("node.parent_id") == "1" and span["start"] > again["start"]]
+    assert inside
+
+
 # ---- prompts inside of prompts
 
 NESTED = """

@@ -1,0 +1,57 @@
+#include "comfy/outcome.h"
+
+#include <string.h>
+
+static bool is_same_node(PyObject *details, const struct node *node) {
+    PyObject *failed = python_item(details, "node_id");
+    uint64_t hash;
+    bool same = !failed || (python_text_hash(failed, &hash) && hash == node->hash);
+    python_decref(failed);
+    return same;
+}
+
+static void set_failure(struct outcome *outcome, PyObject *exception, PyObject *details) {
+    outcome->failure = failure_read(exception, details);
+    outcome->result = outcome->failure.interrupted ? NODE_INTERRUPTED : NODE_FAILURE;
+}
+
+static enum node_result result_of(PyObject *result) {
+    static PyObject *success; /* owned: the Enum member that most calls return */
+    if (result == success) return NODE_SUCCESS;
+    PyObject *name = python_attribute(result, "_name_"); /* a member's own attribute; .name may run code */
+    char text[32];
+    python_text(name, text, sizeof text);
+    python_decref(name);
+    if (strcmp(text, "FAILURE") == 0) return NODE_FAILURE;
+    if (strcmp(text, "PENDING") == 0) return NODE_PENDING;
+    if (strcmp(text, "SUCCESS") == 0) {
+        python_decref(success);
+        success = python_newref(result);
+    }
+    return NODE_SUCCESS;
+}
+
+struct outcome outcome_returned(const struct generation *generation, const struct node *node,
+                                PyObject *value) {
+    struct outcome outcome = {.result = NODE_SUCCESS};
+    if (!PyTuple_Check(value) || PyTuple_Size(value) < 3) return outcome;
+    PyObject *result = PyTuple_GetItem(value, 0), *details = PyTuple_GetItem(value, 1); /* borrowed */
+    if (generation->recursive) {
+        bool failed = PyObject_IsTrue(result) == 0; /* a bool */
+        PyErr_Clear();
+        if (failed) outcome.result = NODE_FAILURE;
+        outcome.elsewhere = failed && !is_same_node(details, node);
+    } else {
+        outcome.result = result_of(result);
+    }
+    if (outcome.result == NODE_FAILURE && !outcome.elsewhere)
+        set_failure(&outcome, PyTuple_GetItem(value, 2), details);
+    return outcome;
+}
+
+struct outcome outcome_raised(const struct workflow *workflow, PyObject *exception) {
+    struct outcome outcome = {.result = NODE_INTERRUPTED};
+    outcome.elsewhere = workflow->failure.type[0] || workflow->failure.interrupted;
+    if (!outcome.elsewhere && exception) set_failure(&outcome, exception, NULL);
+    return outcome;
+}
