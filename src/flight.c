@@ -73,6 +73,11 @@ static void identify_process(struct flight_header *header, const struct process_
     header->supervisor_start_ticks = supervisor->start_ticks;
 }
 
+/* -errno, -ENOSYS for what the kernel, or a container's filter of system calls, never does. */
+static int error_of(int reason) {
+    return reason == EPERM || reason == EOPNOTSUPP ? -ENOSYS : -reason;
+}
+
 /* A file in memory without a name, its pages reserved: a descriptor, -ENOSYS where the kernel refuses such files, or
  * -errno. */
 static int make_nameless_file(size_t size) {
@@ -81,7 +86,7 @@ static int make_nameless_file(size_t size) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_FSIZE, &limit) || limit.rlim_cur < size) return -ENOSYS;
     int fd = (int)syscall(SYS_memfd_create, "comfydd-flight", MFD_CLOEXEC);
-    if (fd < 0) return errno == EPERM ? -ENOSYS : -errno;
+    if (fd < 0) return error_of(errno);
     int failed;
     do
         failed = fallocate(fd, 0, 0, (off_t)size);
@@ -89,7 +94,7 @@ static int make_nameless_file(size_t size) {
     if (!failed) return fd;
     int reason = errno;
     close(fd);
-    return -reason;
+    return error_of(reason);
 }
 
 /* Shared memory of that size, its pages reserved; NULL without. */

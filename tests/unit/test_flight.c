@@ -209,6 +209,12 @@ static bool created_without(int number, int error) {
     return WEXITSTATUS(status) == CREATED;
 }
 
+static void a_kernel_that_reserves_nothing_does_too(void **state) {
+    (void)state;
+    assert_true(created_without(SYS_fallocate, EOPNOTSUPP));
+    assert_true(created_without(SYS_fallocate, EPERM));
+}
+
 static void a_kernel_without_memfd_does_too(void **state) {
     (void)state;
     assert_true(created_without(SYS_memfd_create, ENOSYS));
@@ -501,6 +507,7 @@ int main(void) {
         cmocka_unit_test(only_pages_in_use_are_resident),
         cmocka_unit_test(without_descriptors_there_is_no_mapping),
         cmocka_unit_test(a_file_size_limit_is_not_hit),
+        cmocka_unit_test(a_kernel_that_reserves_nothing_does_too),
         cmocka_unit_test(a_kernel_without_memfd_does_too),
         cmocka_unit_test(without_memory_to_reserve_there_is_no_mapping),
         cmocka_unit_test(an_identity_that_is_too_large_is_refused),
