@@ -179,7 +179,7 @@ static bool send_all(double seconds, bool running, int interrupt) {
 
 void aftermath_send(double seconds) {
     if (!send_all(0, false, -1) && !send_all(seconds, false, state.interrupt))
-        log_line("the spans that it had recorded are kept until the Datadog agent takes them");
+        log_line("spans that are not sent yet are kept until the Datadog agent takes them");
     state.next_ns = clock_mono_ns() + AGAIN;
 }
 

@@ -157,16 +157,24 @@ static int reach_file(struct sqlite *database) {
     int code = sqlite3_open_v2(database->path, &database->connection, SQLITE_OPEN_READWRITE, NULL);
     if (code) return code;
     sqlite3_busy_timeout(database->connection, BUSY_MS);
-    if (database->statement != &database->ours)
+    code = sqlite3_exec(database->connection, "BEGIN IMMEDIATE", NULL, NULL, NULL); /* never committed */
+    if (!code && database->statement == &database->ours)
+        code = sqlite3_exec(database->connection, JOBS_CREATE_TABLE("text"), NULL, NULL, NULL);
+    if (!code)
         code = sqlite3_prepare_v2(database->connection, database->statement->text, -1, &database->prepared,
                                   NULL);
-    return code ? code : sqlite3_exec(database->connection, "BEGIN IMMEDIATE; ROLLBACK", NULL, NULL, NULL);
+    return code;
 }
 
 static bool reach(void *self, char *message, size_t room) {
     struct sqlite *database = self;
+    bool is_there = access(database->path, F_OK) == 0;
+    if (!is_there && database->statement != &database->ours) {
+        snprintf(message, room, "%s is not there, so it has no table for the SQL", database->path);
+        return false;
+    }
     rest(database);
-    int code = access(database->path, F_OK) == 0 ? reach_file(database) : reach_new(database->path);
+    int code = is_there ? reach_file(database) : reach_new(database->path);
     if (code)
         snprintf(message, room, "%s: %s", database->path,
                  database->connection ? sqlite3_errmsg(database->connection) : sqlite3_errstr(code));

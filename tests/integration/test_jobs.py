@@ -14,8 +14,7 @@ import urllib.parse
 
 import pytest
 from jobs_rig import Driver, Proxy, Server, Sqlite, driver, url
-from programs import REPOSITORY, environment
-from rig.launcher import COMFYDD
+from programs import REPOSITORY
 from rig.postgres import PASSWORD, USER, Postgres
 from rig.process import Failed, wait_for
 
@@ -471,24 +470,6 @@ def test_a_copy_is_told_and_does_not_keep_the_thread_busy(server, tmp_path):
     wait_until_said(supervisor, "a COPY cannot be used here")
     supervisor.close()
     assert supervisor.waiting() == ["j1"]
-
-
-@pytest.mark.parametrize("sql, wrong", [
-    (None, None),
-    ("INSERT INTO job_log (job, state) VALUES (:job_id, :state)", None),
-    ("UPDATE job_log SET status = :state", 'column "status" of relation "job_log" does not exist'),
-    ("UPDATE missing SET status = :state", 'relation "missing" does not exist'),
-    ("SELECT jsonb_build_object('a', :state)", "could not determine data type of parameter $1"),
-])
-def test_the_doctor_has_the_statement_parsed(server, tmp_path, sql, wrong):
-    server.make_log()
-    settings = {"COMFYDD_JOBS_DB": server.url, "COMFYDD_STATE": str(tmp_path)}
-    if sql:
-        settings["COMFYDD_JOBS_SQL"] = sql
-    done = subprocess.run([COMFYDD, "doctor"], env=environment(**settings), capture_output=True, text=True, timeout=60)
-    (line,) = [line for line in done.stdout.splitlines() if "record of jobs" in line]
-    assert wrong in line if wrong else "can be written" in line
-    assert PASSWORD not in done.stdout and server.ask("SELECT count(*) FROM job_log") == [["0"]]
 
 
 def test_a_server_without_tls_that_is_to_have_it(server, tmp_path):
