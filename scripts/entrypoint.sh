@@ -71,9 +71,7 @@ fi
 
 [ -z "$library" ] || library=$(CDPATH='' cd -- "$(dirname -- "$library")" && pwd -P)/${library##*/}
 preload_everywhere "$library"
-if [ -z "$program" ]; then
-    say "the program comfydd is not beside $0; running without a supervisor"
-    [ -z "$library" ] || export LD_PRELOAD="$library${LD_PRELOAD:+:$LD_PRELOAD}"
-    exec "$@"
-fi
-exec "$program" run -- "$@"
+if [ -n "${COMFYDD_PROGRAM:-}" ] || "$program" --version >/dev/null 2>&1; then exec "$program" run -- "$@"; fi
+say "${program:-comfydd beside $0}: missing, or not for this machine; running without a supervisor"
+[ -z "$library" ] || ! loads "$library" || export LD_PRELOAD="$library${LD_PRELOAD:+:$LD_PRELOAD}"
+exec "$@"

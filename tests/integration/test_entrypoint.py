@@ -81,6 +81,19 @@ def test_without_the_program_the_command_runs_all_the_same(tmp_path):
     assert done.returncode == 4 and "without a supervisor" in done.stderr
 
 
+def test_of_another_machine_or_libc_the_command_runs_all_the_same(tmp_path):
+    copy = tmp_path / "entrypoint.sh"
+    copy.write_text(ENTRYPOINT.read_text())
+    (tmp_path / "comfydd").write_bytes(b"\x7fELF\2\1\1")
+    (tmp_path / "libcomfydd.so").write_bytes(b"\x7fELF\2\1\1")
+    for path in (copy, tmp_path / "comfydd"):
+        path.chmod(0o755)
+    words = [copy, "sh", "-c", 'echo "$LD_PRELOAD"; exit 4']
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (4, "\n")
+    assert done.stderr == f"comfydd: {tmp_path}/comfydd: missing, or not for this machine; running without a supervisor\n"
+
+
 def test_it_becomes_pid_1():
     done = run("sh", "-c", "cat /proc/1/comm; exit 3", before=namespace())
     assert (done.returncode, done.stdout) == (3, "comfydd\n")
