@@ -102,6 +102,12 @@ static bool next_signal(struct signalfd_siginfo *info) {
     return read(supervisor.signals, info, sizeof *info) == sizeof *info;
 }
 
+/* By who has started us: nohup, or a shell in the background. Such signals are passed on, but are no end of ours. */
+static bool is_ignored(int number) {
+    struct sigaction inherited;
+    return sigaction(number, NULL, &inherited) == 0 && inherited.sa_handler == SIG_IGN;
+}
+
 /* The terminal sends these to all of its foreground group. */
 static bool is_from_keyboard(const struct signalfd_siginfo *info) {
     int number = (int)info->ssi_signo;
@@ -122,7 +128,7 @@ static bool is_our_own_pipe(const struct signalfd_siginfo *info) {
 static void pass_on(struct run *run, const struct signalfd_siginfo *info) {
     int number = (int)info->ssi_signo;
     if (number == SIGCHLD || is_our_own_pipe(info)) return;
-    if (number == SIGINT || number == SIGTERM) {
+    if ((number == SIGINT || number == SIGTERM) && !is_ignored(number)) {
         if (run->stops++ == 0) run->first_stop = now();
         run->end.stop_signal = number;
     }
@@ -273,7 +279,8 @@ int supervise_sleep(double seconds, const struct supervise_hooks *hooks) {
         wait_for_signals(fmin(1, left));
         for (struct signalfd_siginfo info; next_signal(&info);) {
             int number = (int)info.ssi_signo;
-            if (number == SIGINT || number == SIGTERM || number == SIGHUP || number == SIGQUIT) return number;
+            bool ends = number == SIGINT || number == SIGTERM || number == SIGHUP || number == SIGQUIT;
+            if (ends && !is_ignored(number)) return number;
             if (number == SIGTSTP) stop_with_the_rest();
         }
         reap(NULL);

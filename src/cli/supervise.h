@@ -39,7 +39,8 @@ int supervise_interrupt(void);
  * second one has come; or from our own SIGTERM. */
 struct supervise_end supervise_run(char **command, double grace_s, const struct supervise_hooks *hooks);
 
-/* Waits, reaping and ticking. Returns early with the number of a SIGINT, SIGTERM, SIGHUP or SIGQUIT; 0 otherwise. */
+/* Waits, reaping and ticking. Returns early with the number of a SIGINT, SIGTERM, SIGHUP or SIGQUIT that we were not
+ * started to ignore; 0 otherwise. */
 int supervise_sleep(double seconds, const struct supervise_hooks *hooks);
 
 /* Kills what is left of the command's descendants: our children, and theirs when they have become ours, but none that we had

@@ -63,3 +63,28 @@ def test_while_the_spans_of_a_dead_command_are_kept_for_an_agent(tmp_path, fligh
         assert time.monotonic() - began < 2  # of the three that it would wait for the agent
         assert "are kept until the Datadog agent takes them" in launched.text()
     assert len(list(flight_folder.iterdir())) == 1
+
+
+IGNORING = ["sh", "-c", "trap '' HUP INT TERM; exec \"$@\"", "sh"]
+
+
+def test_ignored_from_above_they_are_passed_on_and_stop_nothing(tmp_path):
+    """As by nohup, and by a shell for what it starts in the background."""
+    with Launched(tmp_path / "log", "--grace=0", "--", sys.executable, "-c", LISTENER, before=IGNORING) as launched:
+        launched.wait_to_say("ready")
+        for count in range(1, 4):
+            launched.child.send_signal(signal.SIGINT)
+            wait_for("the signal", 20, lambda: launched.text().count("heard 2\n") >= count)
+        launched.child.send_signal(signal.SIGUSR1)
+        assert launched.wait() == 40
+        assert "ended with exit code 40" in launched.text()
+
+
+def test_ignored_from_above_they_do_not_end_the_wait_for_a_restart(tmp_path):
+    options = ["--restart=failure", "--max-restarts=2"]
+    with Launched(tmp_path / "log", *options, "--", "false", before=IGNORING) as launched:
+        launched.wait_to_say("in 2 s")
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            launched.child.send_signal(number)
+        assert launched.wait() == 1
+        assert "not started again: 2 restarts in a row are the most" in launched.text()
