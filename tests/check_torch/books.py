@@ -2,7 +2,7 @@
 
 import ctypes
 
-KINDS = ("plain", "async", "managed", "array", "physical", "pinned", "registered", "mapping")
+KINDS = ("plain", "async", "managed", "array", "physical", "pinned", "registered", "mapping", "graph")
 HOST = -1
 
 

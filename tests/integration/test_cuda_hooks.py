@@ -310,9 +310,15 @@ def test_a_random_walk(hooked, allocator, way, stacks):
 # ---- what has broken others ----
 
 
-def test_without_memory_for_the_ledger(hooked):
-    out = hooked("hooked_hazards", "memory", memory="1G")
+@pytest.mark.parametrize("limit", ["addresses", "data"])
+def test_without_memory_for_the_ledger(hooked, limit):
+    """ulimit -v, ulimit -d."""
+    out = hooked("hooked_hazards", limit, memory="1G")
     assert out.count("no memory to record GPU allocations") == 1
+
+
+def test_a_reset_while_others_allocate(hooked):
+    hooked("hooked_hazards", "reset", memory="1G")
 
 
 def test_a_free_while_another_device_is_current(hooked):

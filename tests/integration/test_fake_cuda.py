@@ -35,6 +35,15 @@ def test_the_books_are_right_under_every_way_of_allocating(on_gpu, runtime):
     assert stats.host["pinned"] == stats.host["registered"] == 0
 
 
+def test_python_reads_the_books_as_they_are(on_gpu, monkeypatch):
+    """`make check-torch` reads them where they are: with another layout the reader's memory would be written over."""
+    monkeypatch.syspath_prepend(PROGRAMS.parents[1] / "check_torch")
+    import books
+
+    stats = on_gpu("fake_books", memory="64M")[0].stats()
+    assert [name for name in stats.host if name + "_count" in stats.host] == list(books.KINDS)
+
+
 def test_threads_keep_the_books_right(on_gpu):
     on_gpu("fake_threads")
 

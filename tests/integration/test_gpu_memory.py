@@ -322,6 +322,77 @@ workflow("job", **{f"n{n}": ("Keep", {"value": 0, "size": (n + 1) << 20, "device
     assert root["memory.vram.delta_bytes.gpu15"] == (16 + 17 + 18) * MIB and "memory.vram.delta_bytes.gpu16" not in root
 
 
+LOOKUPS = {
+    "the driver by name": "driver.cuMemAlloc_v2",
+    "cuGetProcAddress": "proc_address(driver.cuGetProcAddress)",
+    "cuGetProcAddress_v2": "proc_address(driver.cuGetProcAddress_v2, None)",
+    "the driver's own cuGetProcAddress": "proc_address(function(proc_address(driver.cuGetProcAddress, name=b'cuGetProcAddress')), None)",
+    "cudaGetDriverEntryPoint": "entry_point(runtime.cudaGetDriverEntryPoint, 0)",
+    "cudaGetDriverEntryPointByVersion": "entry_point(runtime.cudaGetDriverEntryPointByVersion, 12000, 0)",
+    "the runtime by name": "runtime.cudaMalloc",
+    "the runtime by name of the program": "ctypes.CDLL(None).cudaMalloc",
+    "another runtime": "ctypes.CDLL('libcudart.so.12').cudaMalloc",
+}
+
+
+@pytest.mark.parametrize("way", LOOKUPS)
+def test_however_a_library_finds_the_driver(gpu, way):
+    """numba and ctypes by name, cuda-python by cuGetProcAddress, PyTorch and TransformerEngine by the runtime's entry points, CuPy by
+    the runtime's names."""
+    program = f"""
+driver, runtime = ctypes.CDLL("libcuda.so.1"), ctypes.CDLL("libcudart.so.13", ctypes.RTLD_GLOBAL)
+runtime.cudaFree(None)
+
+def proc_address(function, *status, name=b"cuMemAlloc"):
+    found = ctypes.c_void_p()
+    assert function(name, ctypes.byref(found), 12000, ctypes.c_uint64(0), *status) == 0
+    return found.value
+
+def entry_point(function, *more):
+    found, status = ctypes.c_void_p(), ctypes.c_int()
+    arguments = [ctypes.c_ulonglong(value) for value in more]
+    assert function(b"cuMemAlloc", ctypes.byref(found), *arguments, ctypes.byref(status)) == 0
+    return found.value
+
+def function(found):
+    return ctypes.CFUNCTYPE(ctypes.c_int)(found) if isinstance(found, int) else found
+
+class Other(nodes.Node):
+    def run(self):
+        pointer = ctypes.c_void_p()
+        allocate = function({LOOKUPS[way]})
+        allocate.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+        assert allocate(ctypes.byref(pointer), 5 << 20) == 0
+        return (pointer.value,)
+
+nodes.NODE_CLASS_MAPPINGS["Other"] = Other
+workflow("job", n1=("Other", {{}}), n2=("Show", {{"value": ("1", 0)}}))
+"""
+    _, traces, _ = gpu(ENDS[-1], "a3", "native").run(program)
+    found = figures(node(traces["job"], "1"))
+    assert (found["alloc_count"], found["alloc_bytes"], found["delta_bytes"]) == (1, 5 * MIB, 5 * MIB)
+
+
+def test_a_gpu_that_only_the_child_of_a_fork_uses(gpu):
+    """As multiprocessing's fork from a parent that has not touched CUDA; and a second child, which only starts a program."""
+    program = """
+import os, subprocess
+workflow("parent", n1=("Number", {"value": 1}), n2=("Show", {"value": ("1", 0)}))
+child = os.fork()
+if child == 0:
+    workflow("child", n1=("Keep", {"value": 0, "size": 3 << 20, "device": 0}), n2=("Show", {"value": ("1", 0)}))
+    subprocess.run(["/bin/true"], check=True)
+    workflow("again", n1=("Keep", {"value": 1, "size": 4 << 20, "device": 0}), n2=("Show", {"value": ("1", 0)}))
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    _, traces, _ = gpu(ENDS[-1], "r4", "native").run(program)
+    assert "memory.vram.peak_bytes" not in traces["parent"].root["metrics"]
+    assert figures(node(traces["child"], "1"))["delta_bytes"] == 3 * MIB
+    assert traces["child"].root["metrics"]["memory.vram.peak_bytes"] == 3 * MIB
+    assert figures(node(traces["again"], "1"))["alloc_bytes"] == 4 * MIB
+
+
 def test_what_the_parent_of_a_fork_has_is_not_the_childs(gpu):
     program = """
 import os

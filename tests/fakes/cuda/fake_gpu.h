@@ -8,17 +8,17 @@
 
 #define FAKE_GPU_HOST (-1) /* as a device: memory of the host */
 
-enum fake_gpu_kind {
-    FAKE_GPU_PLAIN,      /* cuMemAlloc, pitched */
-    FAKE_GPU_ASYNC,      /* of a pool */
-    FAKE_GPU_MANAGED,    /* unified; takes nothing from the device here */
-    FAKE_GPU_ARRAY,      /* arrays and mipmapped arrays */
-    FAKE_GPU_PHYSICAL,   /* cuMemCreate */
-    FAKE_GPU_PINNED,     /* page-locked memory of the host, cuMemCreate's on the host included */
-    FAKE_GPU_REGISTERED, /* the program's own memory, page-locked */
-    FAKE_GPU_MAPPING,    /* addresses where physical memory is mapped; takes nothing */
-    FAKE_GPU_GRAPH,      /* allocated while a stream captured: a graph's; takes nothing */
-    FAKE_GPU_KINDS,
+enum fake_gpu_kind {                    /* as in tests/check_torch/books.py */
+                     FAKE_GPU_PLAIN,    /* cuMemAlloc, pitched */
+                     FAKE_GPU_ASYNC,    /* of a pool */
+                     FAKE_GPU_MANAGED,  /* unified; takes nothing from the device here */
+                     FAKE_GPU_ARRAY,    /* arrays and mipmapped arrays */
+                     FAKE_GPU_PHYSICAL, /* cuMemCreate */
+                     FAKE_GPU_PINNED, /* page-locked memory of the host, cuMemCreate's on the host included */
+                     FAKE_GPU_REGISTERED, /* the program's own memory, page-locked */
+                     FAKE_GPU_MAPPING,    /* addresses where physical memory is mapped; takes nothing */
+                     FAKE_GPU_GRAPH,      /* allocated while a stream captured: a graph's; takes nothing */
+                     FAKE_GPU_KINDS,
 };
 
 struct fake_gpu_books {

@@ -15,37 +15,81 @@ int cudaFree(void *pointer);
 int cudaMallocAsync(void **out, size_t size, void *stream);
 int cudaFreeAsync(void *pointer, void *stream);
 int cudaSetDevice(int device);
+int cudaDeviceReset(void);
 
 static const char *library;
 
 /* ---- no memory for the ledger: it says so once, and the program goes on ---- */
 
-static void no_memory(void) {
+static void without(int resource) {
     void *pointers[3];
-    unsigned long pages;
+    unsigned long pages, data;
     FILE *statm = fopen("/proc/self/statm", "r");
     int (*reserve)(unsigned long long *, size_t, size_t, unsigned long long, unsigned long long);
     unsigned long long range;
     *(void **)&reserve = dlsym(dlopen("libcuda.so.1", RTLD_NOW), "cuMemAddressReserve");
     MUST_GIVE(0, cudaFree(NULL));
     MUST_GIVE(0, reserve(&range, 2 << 20, 0, 0, 0)); /* the fake has its addresses */
-    MUST(statm && fscanf(statm, "%lu", &pages) == 1 && fclose(statm) == 0 && dup2(1, 2) == 2);
+    MUST(statm && fscanf(statm, "%lu %*u %*u %*u %*u %lu", &pages, &data) == 2 && fclose(statm) == 0 &&
+         dup2(1, 2) == 2);
     struct rlimit limit, before;
-    MUST(getrlimit(RLIMIT_AS, &before) == 0);
+    MUST(getrlimit((__rlimit_resource_t)resource, &before) == 0);
     limit = before;
-    limit.rlim_cur = pages * (unsigned long)sysconf(_SC_PAGESIZE) + (32 << 20);
-    MUST(setrlimit(RLIMIT_AS, &limit) == 0);
+    limit.rlim_cur =
+        (resource == RLIMIT_AS ? pages : data) * (unsigned long)sysconf(_SC_PAGESIZE) + (32 << 20);
+    MUST(setrlimit((__rlimit_resource_t)resource, &limit) == 0);
     errno = 77;
     MUST_GIVE(0, cudaMalloc(&pointers[0], 1000));
     MUST_GIVE(0, cudaMallocAsync(&pointers[1], 1000, NULL));
     MUST_GIVE(0, cudaFree(pointers[0]));
-    MUST(errno == 77 && setrlimit(RLIMIT_AS, &before) == 0);
+    MUST(errno == 77 && setrlimit((__rlimit_resource_t)resource, &before) == 0);
     MUST_GIVE(0, cudaMalloc(&pointers[2], 1000)); /* for good */
     MUST_GIVE(0, cudaFreeAsync(pointers[1], NULL));
     MUST_GIVE(0, cudaFree(pointers[2]));
     MUST(probe_read().allocations == 0);
     struct fake_gpu_books books = books_of(0);
     MUST(books.count[FAKE_GPU_PLAIN] == 0 && books.count[FAKE_GPU_ASYNC] == 0);
+}
+
+static void no_addresses(void) {
+    without(RLIMIT_AS);
+}
+
+static void no_data(void) {
+    without(RLIMIT_DATA);
+}
+
+/* ---- a device that is reset while others use it: their figures may be wrong until then, but no longer ---- */
+
+static bool stop;
+
+/* Plain memory goes with the next reset, and is not freed: its address may be another thread's by then. */
+static void *churn(void *argument) {
+    void *pointer;
+    while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+        cudaMalloc(&pointer, 4096);
+        MUST_GIVE(0, cudaMallocAsync(&pointer, 4096, NULL));
+        MUST_GIVE(0, cudaFreeAsync(pointer, NULL));
+    }
+    return argument;
+}
+
+static void reset(void) {
+    pthread_t threads[4];
+    void *pointer;
+    MUST_GIVE(0, cudaFree(NULL));
+    for (int i = 0; i < 4; i++)
+        MUST_GIVE(0, pthread_create(&threads[i], NULL, churn, NULL));
+    for (int i = 0; i < 300; i++) {
+        MUST_GIVE(0, cudaMalloc(&pointer, 8192));
+        MUST_GIVE(0, cudaDeviceReset());
+    }
+    __atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+    for (int i = 0; i < 4; i++)
+        MUST_GIVE(0, pthread_join(threads[i], NULL));
+    MUST_GIVE(0, cudaDeviceReset());
+    MUST(probe_read().count[LEDGER_PLAIN] == 0 && probe_read().count[LEDGER_ASYNC] == 0);
+    MUST(probe_usage(0).live == 0 && probe_usage(0).allocated == 0);
 }
 
 /* ---- freed while another device is current; addresses that come again ---- */
@@ -133,10 +177,9 @@ int main(int argc, char **argv) {
     static const struct {
         const char *name;
         void (*run)(void);
-    } hazards[] = {{"memory", no_memory},
-                   {"device", another_device},
-                   {"loader", loader_locks},
-                   {"constructor", exit_in_a_constructor}};
+    } hazards[] = {
+        {"addresses", no_addresses}, {"data", no_data},        {"reset", reset},
+        {"device", another_device},  {"loader", loader_locks}, {"constructor", exit_in_a_constructor}};
     MUST(argc >= 2);
     library = argv[2];
     for (size_t i = 0; i < sizeof hazards / sizeof *hazards; i++)
