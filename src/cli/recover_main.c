@@ -30,6 +30,7 @@ enum { DRY_RUN = 256 }; /* the key of an option: beyond any character, so it has
 /* What is asked for, and what has become of it. */
 struct task {
     bool dry_run;
+    bool away;    /* the agent, for one file: it is not asked for the others */
     char **files; /* borrowed from argv, ended by NULL; NULL: all orphans */
     struct process_identity self;
     uint64_t deadline_ns;
@@ -113,7 +114,12 @@ static int send_or_look(struct subject *subject, int file, struct recover_result
     if (task->dry_run) return recover_look(file, &subject->verdict, see, subject, result);
     uint64_t now = clock_mono_ns();
     double seconds = now < task->deadline_ns ? (double)(task->deadline_ns - now) / 1e9 : 0;
-    error = recover_send(file, &subject->verdict, config(), seconds, -1, see, subject, result);
+    if (task->away)
+        error = recover_look(file, &subject->verdict, see, subject, result);
+    else
+        error = recover_send(file, &subject->verdict, config(), seconds, -1, see, subject, result);
+    if (task->away && !error && result->held) error = -EAGAIN;
+    task->away |= error == -EAGAIN;
     if (task->jobs && result->workflows) recover_note_told(file);
     return error;
 }

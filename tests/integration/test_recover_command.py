@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 
 import pytest
@@ -63,6 +64,25 @@ def test_all_that_is_in_the_folder(tmp_path, flight_folder, recover, away):
             counts = {name.split(".")[-1]: workflow["metrics"][name] for name in workflow["metrics"] if "nodes." in name}
             assert counts == {"total": 2, "executed": 2, "cached": 0, "failed": 0}
         assert "no dead process of this user has left anything" in recover(agent.url).stdout
+
+
+def test_an_agent_that_never_answers_is_asked_for_one_file_only(tmp_path, flight_folder, recover, away):
+    """And the jobs of all are recorded."""
+    path, prompt = killed(tmp_path, flight_folder, away)
+    copies = [tmp_path / name for name in "abcd"]
+    for copy in copies:
+        shutil.copy(path, copy)
+    database = Sqlite(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        jobs = {"COMFYDD_JOBS_DB": database.url}
+        done = recover(url, *copies, code=1, DD_TRACE_AGENT_TIMEOUT_SECONDS="6", **jobs)
+        silent.setblocking(False)
+        silent.accept()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+    assert done.stderr.count("the Datadog agent does not take it now; it is kept") == len(copies)
+    assert database.ask("SELECT job_id, state FROM comfydd_jobs") == [[prompt, "failed"]]
 
 
 def test_one_that_was_carried_away(tmp_path, flight_folder, recover, away):
