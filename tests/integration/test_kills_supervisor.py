@@ -6,6 +6,7 @@ import contextlib
 import os
 import pathlib
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -248,7 +249,7 @@ def test_every_death_is_recorded_however_many_wait_for_the_agent(tmp_path, fligh
     (newest,) = supervisor.prompts("begin") - before
     recorded = jobs(tmp_path)
     assert recorded[newest] == "failed" and set(recorded.values()) == {"failed"} and len(recorded) >= 16
-    assert "removed 1 old file of spans" in supervisor.log.read_text()
+    assert re.search(r"removed [12] old files? of spans", supervisor.log.read_text())
     with StrictAgent("--port", url.rpartition(":")[2]) as agent:
         Supervisor(tmp_path, url, "once").ends()
         killed = [span["meta"] for span in agent.spans if span["meta"].get("workflow.status") == "killed"]
