@@ -30,8 +30,8 @@ void substitutes_watch_nodes(const struct watch_call *prompt, const struct gener
     if (!function || watch_watches(function)) {
         /* nobody took its place: a prompt without nodes */
     } else if (generations_is_node_function(function) &&
-               watch_function(function, handler, (void *)generation,
-                              generation->raises ? WATCH_EXCEPTIONS : WATCH_RETURNS)) {
+               watch_anew(function, handler, (void *)generation,
+                          generation->raises ? WATCH_EXCEPTIONS : WATCH_RETURNS)) {
         log_once(
             "nodes are executed by %s instead of ComfyUI's own %s; they are traced from the next prompt on",
             described(function, text, sizeof text), generation->function);
@@ -79,7 +79,7 @@ void substitutes_watch_prompts(uint64_t prompt_id_hash, const struct generation 
             generation->prompt_method);
     } else if (watch_watches(method)) {
         /* one that has been left, while its nodes go on */
-    } else if (watch_function(method, handler, (void *)generation, WATCH_EXCEPTIONS)) {
+    } else if (watch_anew(method, handler, (void *)generation, WATCH_EXCEPTIONS)) {
         log_once(
             "prompts are executed by %s instead of ComfyUI's own %s; they are traced from the next prompt on",
             described(method, text, sizeof text), generation->prompt_method);

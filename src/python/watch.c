@@ -50,6 +50,7 @@ static void target_destroy(struct watch_target *target) {
     python_decref(target->function);
     python_decref(target->watched);
     python_decref(target->code);
+    python_decref(target->armed);
     free(target);
 }
 
@@ -63,30 +64,44 @@ static bool arm(struct watch_target *target, enum watch_needs needs) {
     return true;
 }
 
-bool watch_watches(const PyObject *watched) {
-    for (struct watch_target *target = targets; target; target = target->next)
+static bool is_known(const PyObject *watched) {
+    for (const struct watch_target *target = targets; target; target = target->next)
         if (target->watched == watched) return true;
     return false;
 }
 
-/* Takes the target over. */
+bool watch_watches(PyObject *function) {
+    PyObject *code = python_attribute(function, "__code__");
+    const struct watch_target *target = targets;
+    while (target && (target->watched != function || target->armed != code))
+        target = target->next;
+    python_decref(code);
+    return target != NULL;
+}
+
+/* Takes the target over, which is armed or not. */
 static bool keep_if(bool armed, struct watch_target *target) {
     if (!armed) {
         target_destroy(target);
         return false;
     }
+    target->armed = python_attribute(target->watched, "__code__");
     target->next = targets;
     targets = target;
     return true;
 }
 
-bool watch_function(PyObject *function, const struct watch_handler *handler, void *context,
-                    enum watch_needs needs) {
-    if (watch_watches(function)) return true;
+bool watch_anew(PyObject *function, const struct watch_handler *handler, void *context,
+                enum watch_needs needs) {
     PyObject *code = python_attribute(function, "__code__");
     struct watch_target *target = code ? target_create(function, code, handler, context) : NULL;
     python_decref(code);
     return target && keep_if(arm(target, needs), target);
+}
+
+bool watch_function(PyObject *function, const struct watch_handler *handler, void *context,
+                    enum watch_needs needs) {
+    return is_known(function) || watch_anew(function, handler, context, needs);
 }
 
 /* The code object of that name among the constants of `code`, or of code objects there; new reference, or NULL. */
@@ -117,7 +132,7 @@ bool watch_nested_coroutine(PyObject *function, const char *name, const struct w
     PyObject *outer = python_attribute(function, "__code__");
     PyObject *code = outer ? nested_code(outer, name, NESTED_DEEPEST) : NULL;
     python_decref(outer);
-    bool done = code && watch_watches(code);
+    bool done = code && is_known(code);
     struct watch_target *target = code && !done ? target_create(code, code, handler, context) : NULL;
     python_decref(code);
     if (target) done = keep_if(target->coroutine && watch_monitoring_arm(target), target);

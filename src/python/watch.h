@@ -48,8 +48,13 @@ enum watch_needs {
 bool watch_function(PyObject *function, const struct watch_handler *handler, void *context,
                     enum watch_needs needs);
 
-/* Whether watch_function has been successful with this function. */
-bool watch_watches(const PyObject *function);
+/* Whether this function is watched, and the program has not given it other code since. (That may be a wrapper around the code
+ * that is watched: ddtrace wraps like this.) */
+bool watch_watches(PyObject *function);
+
+/* Watches a function with the code that it has now, as if it had not been watched before. */
+bool watch_anew(PyObject *function, const struct watch_handler *handler, void *context,
+                enum watch_needs needs);
 
 /* Watches the coroutine function `name` that is defined inside `function`'s body, or inside of functions there, however
  * often it is made, where there is monitoring; its exceptions are not seen. False, without an error set, where there is

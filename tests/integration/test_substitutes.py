@@ -41,8 +41,8 @@ def run_all():
 """
 
 
-def run_program(agent, version, generation, program):
-    """(what the executors have put out, the traces of JOBS, what the library has said beside its first line)"""
+def run_program(agent, version, generation, program, jobs=JOBS):
+    """(the traces of these jobs, what the library has said beside its first line)"""
     command = [PYTHONS[version], "-c", "from stand_in_program import *\n" + SUBSTITUTES + program]
     out, err = run(
         command, cwd=FAKES / generation, PYTHONPATH=HERE, LD_PRELOAD=LIBRARY, DD_TRACE_AGENT_URL=agent.url)
@@ -51,7 +51,7 @@ def run_program(agent, version, generation, program):
     assert "instrumented" in said[0]
     outputs = [line for line in out.splitlines() if line.startswith("result ")]
     assert len(outputs) == len(JOBS) and len(set(outputs)) == 1 and json.loads(outputs[0].partition(" ")[2])
-    return [session.of_job(spans, job) for job in JOBS], said[1:]
+    return [session.of_job(spans, job) for job in jobs], said[1:]
 
 
 def is_whole(trace):
@@ -137,6 +137,28 @@ def test_prompts_executed_by_another_method(agent, version, generation):
     assert len(said) == 1 and "/custom_nodes/fork/executor.py" in said[0] and "from the next prompt on" in said[0]
 
 
+
+
+OTHER_CODE = """
+getattr(execution, NODE).__code__ = copy(getattr(execution, NODE)).__code__
+run_all()
+getattr(execution.PromptExecutor, PROMPT).__code__ = copy(getattr(execution.PromptExecutor, PROMPT)).__code__
+for job in ("fourth", "fifth"):
+    application.run_here(chain(5), job, {"job_id": job})
+"""
+
+
+@generations
+@ends
+def test_functions_that_are_given_other_code(agent, version, generation):
+    """As IPython's autoreload does it."""
+    jobs = [*JOBS, "fourth", "fifth"]
+    (first, second, third, fourth, fifth), said = run_program(agent, version, generation, OTHER_CODE, jobs)
+    assert first.root["metrics"]["workflow.nodes.total"] == 0
+    assert fourth is None
+    for trace in (second, third, fifth):
+        is_whole(trace)
+    assert len(said) == 2
 
 
 WRAPPED = """
