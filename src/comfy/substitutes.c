@@ -28,18 +28,18 @@ void substitutes_watch_nodes(const struct watch_call *prompt, const struct gener
     PyObject *function = python_item(globals, generation->function);
     char text[700];
     if (!function || watch_watches(function)) {
-        /* nobody took its place: a prompt without nodes */
+        /* a prompt without nodes */
     } else if (generations_is_node_function(function) &&
                watch_anew(function, handler, (void *)generation,
                           generation->raises ? WATCH_EXCEPTIONS : WATCH_RETURNS)) {
-        log_once(
-            "nodes are executed by %s instead of ComfyUI's own %s; they are traced from the next prompt on",
-            described(function, text, sizeof text), generation->function);
+        log_once("the nodes of a workflow were not seen: %s executes them, which is watched from the next "
+                 "prompt on",
+                 described(function, text, sizeof text));
     } else {
-        log_once("nodes are executed by %s instead of ComfyUI's own %s, and that cannot be watched; "
-                 "workflows are traced "
-                 "without their nodes",
-                 described(function, text, sizeof text), generation->function);
+        log_once(
+            "the nodes of a workflow were not seen: %s executes them, which cannot be watched; workflows are "
+            "traced without their nodes",
+            described(function, text, sizeof text));
     }
     python_decref(function);
     python_decref(globals);

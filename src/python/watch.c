@@ -75,8 +75,9 @@ bool watch_watches(PyObject *function) {
     const struct watch_target *target = targets;
     while (target && (target->watched != function || target->armed != code))
         target = target->next;
+    bool watches = target && (target->function || watch_monitoring_sees(target->code));
     python_decref(code);
-    return target != NULL;
+    return watches;
 }
 
 /* Takes the target over, which is armed or not. */

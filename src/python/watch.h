@@ -48,8 +48,8 @@ enum watch_needs {
 bool watch_function(PyObject *function, const struct watch_handler *handler, void *context,
                     enum watch_needs needs);
 
-/* Whether this function is watched, and the program has not given it other code since. (That may be a wrapper around the code
- * that is watched: ddtrace wraps like this.) */
+/* Whether this function is watched, and the program has neither given it other code since (that may be a wrapper around the
+ * code that is watched: ddtrace wraps like this) nor taken sys.monitoring away. */
 bool watch_watches(PyObject *function);
 
 /* Watches a function with the code that it has now, as if it had not been watched before. */

@@ -35,4 +35,7 @@ void watch_suspended(const struct watch_call *call, void *key, bool suspended);
 bool watch_monitoring_arm(struct watch_target *target);
 bool watch_swap_arm(struct watch_target *target);
 
+/* Whether the activations of this code are reported: not when another tool has taken the place of ours. */
+bool watch_monitoring_sees(PyObject *code);
+
 #endif

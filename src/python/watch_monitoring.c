@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+static const char tool_name[] = "comfydd";
 static PyObject *monitoring; /* owned: the sys.monitoring namespace */
 static long tool = -1;
 static long event_start, event_return, event_yield, event_resume;
@@ -70,11 +71,21 @@ static bool succeeded(PyObject *result) {
     return result != NULL;
 }
 
+/* Another tool may free every id, and take ours. */
+static bool tool_is_ours(void) {
+    PyObject *name = PyObject_CallMethod(monitoring, "get_tool", "l", tool);
+    char text[16];
+    bool ours = python_text(name, text, sizeof text) && strcmp(text, tool_name) == 0;
+    PyErr_Clear();
+    python_decref(name);
+    return ours;
+}
+
 static bool take_tool_id(void) {
     /* ddtrace, profilers, coverage and debuggers own 1 to 4; 0 belongs to debuggers, so it comes second. */
     static const int preferred[] = {5, 0};
     for (size_t i = 0; i < sizeof preferred / sizeof *preferred; i++)
-        if (succeeded(PyObject_CallMethod(monitoring, "use_tool_id", "is", preferred[i], "comfydd"))) {
+        if (succeeded(PyObject_CallMethod(monitoring, "use_tool_id", "is", preferred[i], tool_name))) {
             tool = preferred[i];
             return true;
         }
@@ -90,7 +101,7 @@ static bool on_event(long event, PyMethodDef *method) {
 }
 
 static bool prepare(void) {
-    if (tool >= 0) return true;
+    if (tool >= 0) return tool_is_ours();
     if (!monitoring) {
         PyObject *found = PySys_GetObject("monitoring"); /* borrowed */
         if (!found || python_minor < 12) return false;
@@ -112,8 +123,18 @@ static bool prepare(void) {
     return false;
 }
 
+bool watch_monitoring_sees(PyObject *code) {
+    if (tool < 0 || !tool_is_ours()) return false;
+    PyObject *set = PyObject_CallMethod(monitoring, "get_local_events", "lO", tool, code);
+    long events = set ? PyLong_AsLong(set) : 0;
+    PyErr_Clear();
+    python_decref(set);
+    return (events & event_start) && (events & event_return);
+}
+
 bool watch_monitoring_arm(struct watch_target *target) {
-    if (target_of(target->code)) return true; /* another function with the same code: seen as that one */
+    if (target_of(target->code) && watch_monitoring_sees(target->code))
+        return true; /* another function with the same code: seen as that one */
     if (target_count == TARGET_LIMIT || !prepare()) return false;
     targets[target_count++] = target;
     long events = event_start | event_return;

@@ -161,6 +161,27 @@ def test_functions_that_are_given_other_code(agent, version, generation):
     assert len(said) == 2
 
 
+TAKEN_AWAY = """
+monitoring = sys.monitoring
+(ours,) = [n for n in range(6) if monitoring.get_tool(n) == "comfydd"]
+monitoring.free_tool_id(ours)
+monitoring.use_tool_id(ours, "another")
+for event in (monitoring.events.PY_START, monitoring.events.PY_RETURN):
+    monitoring.register_callback(ours, event, None)
+run_all()
+"""
+
+
+@pytest.mark.parametrize("generation", ["x1", "a3"])
+@pytest.mark.parametrize("version", [name for name in PYTHONS if int(name.partition(".")[2]) >= 12])
+def test_another_tool_takes_our_place(agent, version, generation):
+    (first, *others), said = run_program(agent, version, generation, TAKEN_AWAY)
+    assert first.root["metrics"]["workflow.nodes.total"] == 0
+    for trace in others:
+        is_whole(trace)
+    assert len(said) == 1 and "were not seen" in said[0]
+
+
 WRAPPED = """
 import functools
 original = getattr(execution, NODE)
