@@ -10,8 +10,8 @@
 #include "comfy/generations.h"
 #include "python/watch.h"
 
-/* A prompt has been executed without a call of the node function: what has its name now is watched with `handler`. (That may be
- * the function itself, when another tool has taken sys.monitoring away.) */
+/* A prompt has been executed without a call of the node function: what has its name now is watched with `handler`. That may
+ * be the function itself, when another tool has taken sys.monitoring away. */
 void substitutes_watch_nodes(const struct watch_call *prompt, const struct generation *generation,
                              const struct watch_handler *handler);
 
