@@ -421,6 +421,10 @@ const void *flight_memory(const struct flight *flight, size_t *size) {
     return flight->header;
 }
 
+void flight_set_supervisor_secret(struct flight *flight, uint64_t secret) {
+    __atomic_store_n(&flight->header->supervisor_secret, secret, __ATOMIC_RELAXED);
+}
+
 void flight_set_clean_exit(struct flight *flight) {
     __atomic_store_n(&flight->header->clean_exit, 1, __ATOMIC_RELEASE);
 }

@@ -154,6 +154,9 @@ struct flight_figures {
 void flight_note_life(struct flight *flight, uint64_t wall_ns);
 void flight_note_figures(struct flight *flight, const struct flight_figures *figures);
 
+/* What the supervisor knows its own by, see struct flight_header. */
+void flight_set_supervisor_secret(struct flight *flight, uint64_t secret);
+
 /* The process ends in an orderly way. */
 void flight_set_clean_exit(struct flight *flight);
 

@@ -73,7 +73,8 @@ static void *make_entries(const struct config *config, size_t *size) {
 
 struct flight *identity_create_flight(const struct config *config) {
     struct process_identity supervisor = {0};
-    if (config->supervisor && !process_parse(config->supervisor, &supervisor))
+    uint64_t secret = 0;
+    if (config->supervisor && !process_parse(config->supervisor, &supervisor, &secret))
         log_line("COMFYDD_SUPERVISOR=%s is not PID.START, as comfydd run sets it, and is ignored",
                  config->supervisor);
     size_t size;
@@ -81,5 +82,6 @@ struct flight *identity_create_flight(const struct config *config) {
     struct flight *flight =
         entries ? flight_create_in(config->flight_folder, &supervisor, entries, size) : NULL;
     free(entries);
+    if (flight) flight_set_supervisor_secret(flight, secret);
     return flight;
 }

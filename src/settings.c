@@ -83,7 +83,7 @@ const struct setting settings[] = {
      .readers = BY_COMFYDD,
      .doc = "A folder in memory for the spans that are not sent yet, so that they outlast a killed process."},
     {.name = "COMFYDD_SUPERVISOR", .type = SETTING_WORD, FIELD(supervisor), .readers = BY_COMFYDD,
-     .doc = "`PID.START` of who sends those spans after a death, set by `comfydd run`."},
+     .doc = "`PID.START.SECRET` of who sends those spans after a death, set by `comfydd run`."},
     {.name = "DD_TRACE_SAMPLE_RATE", .type = SETTING_NUMBER, FIELD(sample_rate),
      .shown = "the agent's rates, else 1", .least = 0, .most = 1, .otel = "OTEL_TRACES_SAMPLER",
      .readers = BY_COMFYDD,

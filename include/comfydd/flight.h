@@ -63,7 +63,9 @@ struct flight_header {
     /* 1: the process has become another program (execv), whose next memory has noted it here. */
     uint32_t replaced;
     uint32_t reserved_too;
-    uint64_t reserved[6];
+    /* What only that supervisor and those below it know: tells it that a file of another user is one of theirs. 0: none. */
+    uint64_t supervisor_secret;
+    uint64_t reserved[5];
 };
 
 /* What a span knows of its trace; repeated in every span so that any span can be the first of a chunk. */

@@ -59,12 +59,15 @@ bool process_is(const struct process_identity *one, const struct process_identit
     return one->pid == other->pid && one->start_ticks == other->start_ticks;
 }
 
-bool process_parse(const char *text, struct process_identity *process) {
-    size_t pid_digits = strspn(text, "0123456789"), start_digits = 0;
+bool process_parse(const char *text, struct process_identity *process, uint64_t *secret) {
+    size_t pid_digits = strspn(text, "0123456789"), start_digits = 0, secret_digits = 0;
     if (text[pid_digits] == '.') start_digits = strspn(text + pid_digits + 1, "0123456789");
-    if (pid_digits == 0 || pid_digits > 9 || start_digits == 0 || start_digits > 19 ||
-        text[pid_digits + 1 + start_digits] != '\0')
+    if (pid_digits == 0 || pid_digits > 9 || start_digits == 0 || start_digits > 19) return false;
+    const char *rest = text + pid_digits + 1 + start_digits;
+    if (*rest == '.') secret_digits = strspn(++rest, "0123456789");
+    if (rest[secret_digits] != '\0' || (rest[-1] == '.' && secret_digits == 0) || secret_digits > 20)
         return false;
+    *secret = secret_digits ? strtoull(rest, NULL, 10) : 0;
     struct process_identity parsed = {
         .pid = (int32_t)strtol(text, NULL, 10),
         .start_ticks = strtoull(text + pid_digits + 1, NULL, 10),

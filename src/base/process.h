@@ -19,8 +19,8 @@ bool process_runs(const struct process_identity *process);
 
 bool process_is(const struct process_identity *one, const struct process_identity *other);
 
-/* "PID.START", as COMFYDD_SUPERVISOR has it. */
-bool process_parse(const char *text, struct process_identity *process);
+/* "PID.START" or "PID.START.SECRET", as COMFYDD_SUPERVISOR has it; *secret: 0 without one. */
+bool process_parse(const char *text, struct process_identity *process, uint64_t *secret);
 
 /* State (one letter) and start time from the text of /proc/PID/stat; false when it has not so many fields. */
 bool process_parse_stat(const char *stat, char *state, uint64_t *start_ticks);

@@ -14,6 +14,8 @@
 #include "cli/supervise.h"
 #include "cli/verdict.h"
 #include "config.h"
+#include "flight_files.h"
+#include "trace/ids.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -59,11 +61,16 @@ static void preload_library(void) {
     free(value);
 }
 
-/* Traced processes below us write our name into their flight memory: what they leave behind is ours. */
+/* Traced processes below us write our name into their flight memory: what they leave behind is ours. With a secret: when we
+ * are root they may become somebody else (gosu, su), whose files we would not touch otherwise. */
 static void name_supervisor(void) {
     struct process_identity self = process_self();
-    char text[64];
-    snprintf(text, sizeof text, "%d.%llu", (int)self.pid, (unsigned long long)self.start_ticks);
+    uint64_t secret[2];
+    char text[80];
+    ids_random(secret);
+    flight_files_trust(secret[0]);
+    snprintf(text, sizeof text, "%d.%llu.%llu", (int)self.pid, (unsigned long long)self.start_ticks,
+             (unsigned long long)secret[0]);
     if (self.start_ticks) setenv("COMFYDD_SUPERVISOR", text, 1);
 }
 

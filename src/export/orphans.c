@@ -59,7 +59,9 @@ static bool note_if_replaced(void *context, int file, const char *path) {
 /* It sends them, and records the jobs, which we cannot. */
 static bool has_supervisor(const struct config *config) {
     struct process_identity supervisor;
-    return config->supervisor && process_parse(config->supervisor, &supervisor) && process_runs(&supervisor);
+    uint64_t secret;
+    return config->supervisor && process_parse(config->supervisor, &supervisor, &secret) &&
+           process_runs(&supervisor);
 }
 
 bool orphans_send(const struct config *config) {

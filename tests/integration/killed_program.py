@@ -6,7 +6,8 @@ DIARY gets a line "begin PROMPT" before each workflow, "end PROMPT" after it. on
 workflow replaces the process by one that does WHAT, or runs another workflow. again: after some workflows a node replaces
 the process by one that does the same. die: a node kills the process. die-early: as if the clock had been set back before.
 sleep: a node takes so long. fork: as sleep, in the presence of
-a child that outlives the process, whose pid is the first line of the diary."""
+a child that outlives the process, whose pid is the first line of the diary. nobody: as die, as that user, who may not write a
+diary."""
 
 import os
 import signal
@@ -55,6 +56,10 @@ elif WHAT == "again":
     for _ in range(20):
         run(0.001)
     run("again")
+elif WHAT == "nobody":
+    os.setgid(65534)
+    os.setuid(65534)
+    application.run_here(shown("Act", value=["1", 0], seconds="die"), "nobodys", {"job_id": "nobodys"})
 elif WHAT == "once":
     run(0)
 elif WHAT in ("sleep", "fork"):

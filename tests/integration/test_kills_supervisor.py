@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
@@ -254,3 +255,20 @@ def test_every_death_is_recorded_however_many_wait_for_the_agent(tmp_path, fligh
         Supervisor(tmp_path, url, "once").ends()
         killed = [span["meta"] for span in agent.spans if span["meta"].get("workflow.status") == "killed"]
     assert len(killed) == 15 and newest in {meta["workflow.prompt_id"] for meta in killed}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+def test_a_command_of_root_that_went_on_as_another_user(tmp_path, monkeypatch):
+    """As entrypoints of images do it, with gosu. What nobody else has written is left alone."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder, StrictAgent() as agent:
+        monkeypatch.setenv("COMFYDD_FLIGHT_FOLDER", folder)
+        os.chmod(folder, 0o1777)
+        assert Supervisor(tmp_path, agent.url, "nobody", preload_only=True).process.wait(30) == -signal.SIGKILL
+        (others,) = os.listdir(folder)
+        assert os.stat(f"{folder}/{others}").st_uid == 65534
+        supervisor = Supervisor(tmp_path, agent.url, "nobody", options=["--restart=never"])
+        assert supervisor.process.wait(30) == 137
+        assert os.listdir(folder) == [others]
+        assert jobs(tmp_path) == {"nobodys": "failed"}
+        (workflow,) = [span for span in agent.spans if "workflow.status" in span["meta"]]
+    kills.assert_killed(workflow)

@@ -168,7 +168,7 @@ def test_the_command_knows_its_supervisor():
         'echo "$COMFYDD_SUPERVISOR $(cut -d" " -f4 /proc/$$/stat) $(cut -d" " -f22 /proc/$PPID/stat)"'
     )
     supervisor, parent, start = done.stdout.split()
-    assert supervisor == f"{parent}.{start}"
+    assert re.fullmatch(rf"{parent}\.{start}\.[0-9]+", supervisor)
 
 
 def test_options_as_variables_and_the_command_line_wins():

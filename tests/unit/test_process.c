@@ -59,7 +59,11 @@ static void nobody_does_not_run(void **state) {
 static void an_identity_is_read_from_text(void **state) {
     (void)state;
     struct process_identity process = {0};
-    assert_true(process_parse("4711.123456789012", &process));
+    uint64_t secret = 7;
+    assert_true(process_parse("4711.123456789012", &process, &secret));
+    assert_int_equal(secret, 0);
+    assert_true(process_parse("4711.123456789012.18446744073709551615", &process, &secret));
+    assert_true(secret == UINT64_MAX);
     assert_int_equal(process.pid, 4711);
     assert_int_equal(process.start_ticks, 123456789012);
     const char *const wrong[] = {"",
@@ -73,10 +77,14 @@ static void an_identity_is_read_from_text(void **state) {
                                  "4711 .5",
                                  "4711.-5",
                                  "99999999999.5",
-                                 "4711.5.6",
+                                 "4711.5.",
+                                 "4711.5.x",
+                                 "4711.5.-6",
+                                 "4711.5.6.7",
+                                 "4711.5.999999999999999999999",
                                  "4711.99999999999999999999999999999999999999999999"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-        if (process_parse(wrong[i], &process)) fail_msg("\"%s\" is taken for a process", wrong[i]);
+        if (process_parse(wrong[i], &process, &secret)) fail_msg("\"%s\" is taken for a process", wrong[i]);
     assert_int_equal(process.pid, 4711);
 }
 
