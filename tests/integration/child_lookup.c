@@ -7,6 +7,7 @@ int main(void) {
     void *program = dlopen(NULL, RTLD_NOW);
     printf("%d %d", dlsym(RTLD_DEFAULT, "puts") != NULL, dlsym(program, "puts") != NULL);
     printf(" %d", dlsym(RTLD_DEFAULT, "cuMemAlloc_v2") != NULL);
-    printf(" %s\n", dlerror() ? "error" : "no error");
+    printf(" %s", dlerror() ? "error" : "no error");
+    printf(" %d\n", dlclose(program));
     return 0;
 }

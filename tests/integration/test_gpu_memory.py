@@ -322,6 +322,21 @@ workflow("job", **{f"n{n}": ("Keep", {"value": 0, "size": (n + 1) << 20, "device
     assert root["memory.vram.delta_bytes.gpu15"] == (16 + 17 + 18) * MIB and "memory.vram.delta_bytes.gpu16" not in root
 
 
+@pytest.mark.parametrize("mig", [False, True])
+def test_the_gpu_that_the_program_has_chosen_in_the_end(gpu, mig):
+    """CUDA_VISIBLE_DEVICES is changed inside Python, as ComfyUI's --cuda-device does; instances of partitioned GPUs have their own
+    uuid."""
+    program = """
+import os
+os.environ["CUDA_VISIBLE_DEVICES"] = "2"
+workflow("job", n1=("Keep", {"value": 0, "size": 3 << 20, "device": 0}), n2=("Show", {"value": ("1", 0)}))
+"""
+    _, traces, _ = gpu(ENDS[-1], "a3", "async", devices=3, mig=mig).run(program, CUDA_VISIBLE_DEVICES="0")
+    root = traces["job"].root
+    assert root["meta"]["gpu.uuid"].startswith("MIG-" if mig else "GPU-") and root["meta"]["gpu.uuid"].endswith("2")
+    assert (root["metrics"]["gpu.count"], root["metrics"]["memory.vram.delta_bytes"]) == (1, 3 * MIB)
+
+
 LOOKUPS = {
     "the driver by name": "driver.cuMemAlloc_v2",
     "cuGetProcAddress": "proc_address(driver.cuGetProcAddress)",
