@@ -275,15 +275,6 @@ unsigned long long resolve_unloaded(void) {
     return unloaded;
 }
 
-void resolve_forget_unloaded(void *addresses[], size_t count) {
-    struct resolve_library holder;
-    for (size_t i = 0; i < count; i++) {
-        void *address = __atomic_load_n(&addresses[i], __ATOMIC_RELAXED);
-        if (address && !resolve_library_at(address, &holder))
-            __atomic_store_n(&addresses[i], NULL, __ATOMIC_RELEASE);
-    }
-}
-
 void *resolve_in(const char *library, const char *name) {
     struct resolve_library found;
     return resolve_library(library, &found) ? resolve_symbol(&found, name) : NULL;

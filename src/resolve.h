@@ -46,9 +46,6 @@ bool resolve_library_at(const void *address, struct resolve_library *library);
 /* How many libraries have been unloaded so far; a loader that does not count them says 0. */
 unsigned long long resolve_unloaded(void);
 
-/* NULL for each of the addresses that lies in no library any more. Concurrent readers see one or the other. */
-void resolve_forget_unloaded(void *addresses[], size_t count);
-
 /* Calls `see` for each library after ours, in the loader's order, until it returns true; whether it did. Under the loader's
  * lock: `see` may call what follows here, nothing else of this header. */
 bool resolve_each(bool (*see)(const struct resolve_library *library, void *context), void *context);

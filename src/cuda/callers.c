@@ -85,7 +85,9 @@ static void *const *find_runtime(const struct resolve_library *caller) {
 /* ---- callers ---- */
 
 struct callers_slot callers_slots[CALLERS_SLOTS];
-static bool torch_caches;
+static bool any_remembered, torch_caches;
+static unsigned
+    unloading; /* calls of dlclose that are under way; in a fork's child it may stay above 0, and all is slow */
 
 static const char reports[][64] = {
 #define C10(name) #name,
@@ -118,15 +120,23 @@ static struct caller look_up(const void *return_address, bool wants_runtime) {
 
 enum { FREE, BEING_FILLED }; /* instead of an address */
 
+static void put(struct callers_slot *slot, const struct caller *caller) {
+    slot->caller.is_torch = caller->is_torch;
+    slot->caller.is_aimdo = caller->is_aimdo;
+    __atomic_store_n(&slot->caller.runtime, caller->runtime, __ATOMIC_RELEASE);
+}
+
 /* Puts what has been found where it is found again; a slot that another thread fills is left to that one. */
 static void remember(struct callers_slot *slot, uint64_t address, const struct caller *caller) {
     uint64_t before = FREE;
+    if (callers_unloading()) return;
     if (__atomic_compare_exchange_n(&slot->address, &before, BEING_FILLED, false, __ATOMIC_RELAXED,
                                     __ATOMIC_RELAXED)) {
-        slot->caller = *caller;
+        __atomic_store_n(&any_remembered, true, __ATOMIC_RELAXED);
+        put(slot, caller);
         __atomic_store_n(&slot->address, address, __ATOMIC_RELEASE);
     } else if (before == address && caller->runtime) {
-        __atomic_store_n(&slot->caller.runtime, caller->runtime, __ATOMIC_RELEASE);
+        put(slot, caller);
     }
 }
 
@@ -149,15 +159,30 @@ struct caller callers_look_up(const void *return_address, bool wants_runtime) {
     return look_up(return_address, wants_runtime);
 }
 
-/* A runtime stays what it is for its callers as long as it is there; what stood before it may have gone. */
+bool callers_unloading(void) {
+    return __atomic_load_n(&unloading, __ATOMIC_SEQ_CST) != 0;
+}
+
+void callers_unloading_begins(void) {
+    __atomic_add_fetch(&unloading, 1, __ATOMIC_SEQ_CST);
+    if (!__atomic_load_n(&any_remembered, __ATOMIC_RELAXED)) return;
+    for (unsigned i = 0; i < CALLERS_SLOTS; i++)
+        if (__atomic_load_n(&callers_slots[i].address, __ATOMIC_RELAXED) != FREE)
+            __atomic_store_n(&callers_slots[i].caller.runtime, NULL, __ATOMIC_RELEASE);
+}
+
+void callers_unloading_ends(void) {
+    __atomic_sub_fetch(&unloading, 1, __ATOMIC_SEQ_CST);
+}
+
+/* No more than whether it is there may be asked: another thread may be unloading it. */
+static bool is_gone(const void *address) {
+    struct resolve_library holder;
+    return !resolve_library_at(address, &holder);
+}
+
+/* Who has found it before it was unloaded, and remembered it since, is no longer to. */
 static void forget_runtime(unsigned index) {
-    struct resolve_library runtime;
-    const void *known = __atomic_load_n(&runtimes[index], __ATOMIC_ACQUIRE);
-    if (!known) return;
-    if (resolve_library_at(known, &runtime)) {
-        fill(functions_of[index], &runtime);
-        return;
-    }
     for (unsigned i = 0; i < CALLERS_SLOTS; i++) {
         void *const *gone = functions_of[index];
         __atomic_compare_exchange_n(&callers_slots[i].caller.runtime, &gone, NULL, false, __ATOMIC_ACQ_REL,
@@ -167,12 +192,13 @@ static void forget_runtime(unsigned index) {
 }
 
 void callers_forget_unloaded(void) {
-    struct resolve_library holder;
-    for (unsigned i = 0; i < RUNTIMES; i++)
-        forget_runtime(i);
+    for (unsigned i = 0; i < RUNTIMES; i++) {
+        const void *known = __atomic_load_n(&runtimes[i], __ATOMIC_ACQUIRE);
+        if (known && is_gone(known)) forget_runtime(i);
+    }
     for (unsigned i = 0; i < CALLERS_SLOTS; i++) {
         uint64_t address = __atomic_load_n(&callers_slots[i].address, __ATOMIC_ACQUIRE);
-        if (address > BEING_FILLED && !resolve_library_at((const void *)(uintptr_t)address, &holder))
+        if (address > BEING_FILLED && is_gone((const void *)(uintptr_t)address))
             __atomic_store_n(&callers_slots[i].address, FREE, __ATOMIC_RELEASE);
     }
 }

@@ -51,8 +51,16 @@ static inline struct caller callers_find(const void *return_address, bool wants_
     return caller;
 }
 
-/* Forgets callers and runtimes that have been unloaded. A caller that calls now keeps what it needs loaded. */
+/* Around what may unload libraries. At its beginning everybody's runtime is forgotten, and none is remembered until its end:
+ * another thread may load a library where one has just been before dlclose comes back. Pairs of them may overlap. */
+void callers_unloading_begins(void);
+void callers_unloading_ends(void);
+
+/* Between the two, when something has gone: forgets it. A caller that calls now keeps what it needs loaded. */
 void callers_forget_unloaded(void);
+
+/* Whether something is being unloaded: then nothing that is found in libraries is to be remembered. */
+bool callers_unloading(void);
 
 /* Whether PyTorch's allocator caches (see PYTORCH_NO_CUDA_MEMORY_CACHING). Before the first call of a hook by it. */
 void callers_set_torch_caches(bool caches);

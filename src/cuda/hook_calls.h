@@ -132,9 +132,9 @@ void hook_calls_remember_device(const void *context, uint8_t device);
 
 /* Of the files of hooks, each for the real functions that it has looked up: see hooks_dlclose.c. */
 void hooks_driver_forget_unloaded(void);
-void hooks_linked_forget_unloaded(void);
-void hooks_hip_forget_unloaded(void);
-void hooks_c10_forget_unloaded(void);
+void hooks_linked_forget(void);
+void hooks_hip_forget(void);
+void hooks_c10_forget(void);
 
 /* The driver has been unloaded, and its contexts with it. What they held stays in the ledger. */
 void hook_calls_forget_contexts(void);

@@ -1,6 +1,7 @@
 /* PyTorch's own reports. Its caching allocator calls these two functions of libc10.so at every allocation, free and
  * out-of-memory, under its lock: tensor by tensor what the runtime is not asked for (c10/core/Allocator.h; the same since
  * PyTorch 2.0). The names say what is passed; a version with other parameters has other names. */
+#include "cuda/callers.h"
 #include "cuda/hook_calls.h"
 #include "cuda/oom.h"
 #include "cuda/owners.h"
@@ -32,7 +33,7 @@ static void *real_of(unsigned function) {
     if (__builtin_expect(real != NULL, 1)) return real;
     int saved_errno = errno;
     real = resolve_in("libc10.so", names[function]);
-    __atomic_store_n(&reals[function], real, __ATOMIC_RELEASE);
+    if (!callers_unloading()) __atomic_store_n(&reals[function], real, __ATOMIC_RELEASE);
     errno = saved_errno;
     return real;
 }
@@ -73,6 +74,7 @@ EXPORT void report_oom(int64_t requested, size_t allocated, size_t reserved, str
     if (real) real(requested, allocated, reserved, device);
 }
 
-void hooks_c10_forget_unloaded(void) {
-    resolve_forget_unloaded(reals, FUNCTIONS);
+void hooks_c10_forget(void) {
+    for (unsigned i = 0; i < FUNCTIONS; i++)
+        if (__atomic_load_n(&reals[i], __ATOMIC_RELAXED)) __atomic_store_n(&reals[i], NULL, __ATOMIC_RELAXED);
 }

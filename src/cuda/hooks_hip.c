@@ -32,7 +32,7 @@ static void *real_of(enum hip_function function) {
     for (unsigned i = 0; i < FUNCTIONS; i++)
         wanted[i] = names[i];
     resolve_all_next(wanted, found, FUNCTIONS);
-    for (unsigned i = 0; i < FUNCTIONS; i++)
+    for (unsigned i = 0; i < FUNCTIONS && !callers_unloading(); i++)
         __atomic_store_n(&reals[i], found[i], __ATOMIC_RELEASE);
     errno = saved_errno;
     return found[function];
@@ -74,6 +74,7 @@ static struct hook_place place(void) {
     }
 #include "cuda/cuda_api.def"
 
-void hooks_hip_forget_unloaded(void) {
-    resolve_forget_unloaded(reals, FUNCTIONS);
+void hooks_hip_forget(void) {
+    for (unsigned i = 0; i < FUNCTIONS; i++)
+        if (__atomic_load_n(&reals[i], __ATOMIC_RELAXED)) __atomic_store_n(&reals[i], NULL, __ATOMIC_RELAXED);
 }

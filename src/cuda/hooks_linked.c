@@ -28,7 +28,7 @@ static void *real_of(enum linked_function function, const char *name) {
     if (__builtin_expect(real != NULL, 1)) return real;
     int saved_errno = errno;
     real = resolve_next(name);
-    __atomic_store_n(&reals[function], real, __ATOMIC_RELEASE);
+    if (!callers_unloading()) __atomic_store_n(&reals[function], real, __ATOMIC_RELEASE);
     errno = saved_errno;
     return real;
 }
@@ -54,6 +54,7 @@ static void *real_of(enum linked_function function, const char *name) {
     }
 #include "cuda/cuda_api.def"
 
-void hooks_linked_forget_unloaded(void) {
-    resolve_forget_unloaded(reals, FUNCTIONS);
+void hooks_linked_forget(void) {
+    for (unsigned i = 0; i < FUNCTIONS; i++)
+        if (__atomic_load_n(&reals[i], __ATOMIC_RELAXED)) __atomic_store_n(&reals[i], NULL, __ATOMIC_RELAXED);
 }

@@ -103,15 +103,29 @@ def test_each_library_has_its_own_runtime(hooked, library, order, way):
         assert line.split(";")[1] == without.split(";")[1], runtime  # whose error it was
 
 
+@pytest.fixture
+def plugins(library):
+    """plugins(count): as many, each with a runtime of its own under a name of its own (auditwheel's libcudart-1234abcd.so.12)."""
+
+    def build(count):
+        paths = []
+        for number in range(1, count + 1):
+            name = f"libcudart-{number}.so.12"
+            needed = library("small_runtime", name, link=[f"-Wl,-soname,{name}", f"-DFIRST={number << 40}ull"])
+            paths.append(library("plugin", f"plugin-{number}.so", link=[needed, f"-Wl,-rpath,{needed.parent}"]))
+        return paths
+
+    return build
+
+
 @pytest.mark.parametrize("count", [5, 12])
-def test_many_runtimes(hooked, library, count):
-    """Wheels bring one each, under names of their own (auditwheel's libcudart-1234abcd.so.12)."""
-    plugins = []
-    for number in range(1, count + 1):
-        name = f"libcudart-{number}.so.12"
-        needed = library("small_runtime", name, link=[f"-Wl,-soname,{name}", f"-DFIRST={number << 40}ull"])
-        plugins.append(library("plugin", f"plugin-{number}.so", link=[needed, f"-Wl,-rpath,{needed.parent}"]))
-    hooked("hooked_runtimes", *plugins, runtime=None)
+def test_many_runtimes(hooked, plugins, count):
+    hooked("hooked_runtimes", *plugins(count), runtime=None)
+
+
+def test_libraries_that_come_and_go_on_several_threads(hooked, plugins):
+    """Loaded where another has just been, which dlclose has not come back from telling us (it crashed)."""
+    hooked("hooked_comings", *plugins(8), runtime=None)
 
 
 @pytest.mark.parametrize("way", ["deep", "own"])
