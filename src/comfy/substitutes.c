@@ -22,6 +22,16 @@ static const char *described(PyObject *function, char *out, size_t room) {
     return out;
 }
 
+/* What is watched is never freed: a program that makes a function anew for every prompt is not followed for ever. */
+static bool watch(PyObject *function, const struct generation *generation,
+                  const struct watch_handler *handler, enum watch_needs needs) {
+    enum { SUBSTITUTES = 32 };
+    static int count;
+    if (count == SUBSTITUTES || !watch_anew(function, handler, (void *)generation, needs)) return false;
+    count++;
+    return true;
+}
+
 void substitutes_watch_nodes(const struct watch_call *prompt, const struct generation *generation,
                              const struct watch_handler *handler) {
     PyObject *globals = python_attribute(watch_watched(prompt), "__globals__");
@@ -30,8 +40,7 @@ void substitutes_watch_nodes(const struct watch_call *prompt, const struct gener
     if (!function || watch_watches(function)) {
         /* a prompt without nodes */
     } else if (generations_is_node_function(function) &&
-               watch_anew(function, handler, (void *)generation,
-                          generation->raises ? WATCH_EXCEPTIONS : WATCH_RETURNS)) {
+               watch(function, generation, handler, generation->raises ? WATCH_EXCEPTIONS : WATCH_RETURNS)) {
         log_once("the nodes of a workflow were not seen: %s executes them, which is watched from the next "
                  "prompt on",
                  described(function, text, sizeof text));
@@ -79,7 +88,7 @@ void substitutes_watch_prompts(uint64_t prompt_id_hash, const struct generation 
             generation->prompt_method);
     } else if (watch_watches(method)) {
         /* one that has been left, while its nodes go on */
-    } else if (watch_anew(method, handler, (void *)generation, WATCH_EXCEPTIONS)) {
+    } else if (watch(method, generation, handler, WATCH_EXCEPTIONS)) {
         log_once(
             "prompts are executed by %s instead of ComfyUI's own %s; they are traced from the next prompt on",
             described(method, text, sizeof text), generation->prompt_method);

@@ -182,6 +182,22 @@ def test_another_tool_takes_our_place(agent, version, generation):
     assert len(said) == 1 and "were not seen" in said[0]
 
 
+ANEW_FOR_EVERY_PROMPT = """
+original = getattr(execution, NODE)
+for n in range(100):
+    setattr(execution, NODE, copy(original))
+    application.run_here(chain(5), str(n), {"job_id": str(n)})
+run_all()
+"""
+
+
+@pytest.mark.parametrize("generation", ["r4", "a3"])
+@ends
+def test_a_new_function_for_every_prompt_is_given_up(agent, version, generation):
+    _, said = run_program(agent, version, generation, ANEW_FOR_EVERY_PROMPT)
+    assert len(said) == 2 and "from the next prompt on" in said[0] and "without their nodes" in said[1]
+
+
 WRAPPED = """
 import functools
 original = getattr(execution, NODE)
