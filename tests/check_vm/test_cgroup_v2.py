@@ -201,6 +201,21 @@ def test_a_launcher_that_was_killed_does_not_hinder_the_next(tmp_path):
             (group / name).rmdir()
 
 
+def test_what_launchers_that_were_killed_have_left_is_removed(tmp_path):
+    """In the root, which may have processes beside groups with the controller."""
+    program = "print('ready', flush=True);" + HOG_AND_WAIT
+    with launched(tmp_path, V2, "--memory-limit=64M", *hog(1, program)) as comfydd:
+        name = group_of(comfydd.child.pid)
+        (command,) = members(V2 / name)
+        comfydd.child.kill()
+        comfydd.child.wait(20)
+    os.kill(command, 9)
+    wait_for("the group to be empty", 20, lambda: not members(V2 / name))
+    run("--memory-limit=64M", "true", before=entering(V2))
+    assert name not in groups_below(V2)
+    assert group_of(1) in groups_below(V2)  # this machine's own launcher lives
+
+
 # ---- where no group can be made ----
 
 

@@ -4,6 +4,7 @@ import os
 import pathlib
 import subprocess
 
+from rig.cgroups import group_of
 from rig.process import wait_for
 
 
@@ -22,5 +23,5 @@ def test_orphans_are_reaped():
 def test_the_command_is_in_its_group():
     """The root has processes of its own; its groups may have limits all the same."""
     assert pathlib.Path("/proc/1/cgroup").read_text() == "0::/\n"
-    assert pathlib.Path("/proc/self/cgroup").read_text() == "0::/comfydd-1\n"
-    assert pathlib.Path("/sys/fs/cgroup/comfydd-1/memory.max").read_text() == f"{350 << 20}\n"
+    assert pathlib.Path("/proc/self/cgroup").read_text() == f"0::/{group_of(1)}\n"
+    assert pathlib.Path(f"/sys/fs/cgroup/{group_of(1)}/memory.max").read_text() == f"{350 << 20}\n"
