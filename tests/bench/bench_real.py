@@ -5,13 +5,18 @@ A workflow of 200 trivial nodes (100 chains of two) runs in a bare and in a trac
 figures are medians of the differences of such pairs: by the clock, and in CPU time of the executor's thread,
 which other processes of the machine disturb less. Applications are started anew a few times, because two
 starts of the same one also differ, by where things lie in memory. Prints one line and exits with 1 when the
-CPU time is above the bar."""
+CPU time is above the bar.
+
+--simulate tells what the library does in that time (Python 3.12 or newer): its functions, with all that they
+call, under callgrind, which also simulates caches and the prediction of branches."""
 
 import argparse
 import contextlib
 import http.server
 import pathlib
+import re
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -61,16 +66,56 @@ class Sink:
         self.server.shutdown()
 
 
+class Simulated:
+    """An App (of rig.comfyui) under callgrind: what the functions of the library cost that the executor's thread
+    comes by, by EVENTS. The first level of caches has 32 KiB each for code and data, the second 1 MiB."""
+
+    FUNCTIONS = ("on_start", "on_return", "on_yield", "on_resume", "on_unwind", "open64")
+    EVENTS = {
+        "instructions": ["Ir"],
+        "misses of code": ["I1mr"],
+        "misses of data": ["D1mr", "D1mw"],
+        "misses of the second level": ["ILmr", "DLmr", "DLmw"],
+        "branches predicted wrongly": ["Bcm", "Bim"],
+    }
+
+    def __init__(self, app, counts):
+        self.app = app
+        self.counts = counts  # a folder for what callgrind writes
+
+    def __getattr__(self, name):
+        return getattr(self.app, name)
+
+    def command(self, folder):
+        command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--separate-threads=yes"]
+        command += ["--collect-atstart=no", *(f"--toggle-collect={name}" for name in self.FUNCTIONS)]
+        command += ["--cache-sim=yes", "--I1=32768,8,64", "--D1=32768,8,64", "--LL=1048576,8,64"]
+        command += ["--branch-sim=yes", f"--callgrind-out-file={self.counts}/out"]
+        return command + self.app.command(folder)
+
+    def read(self):
+        """{event: per node}, the least of all prompts."""
+        prompts = []
+        for file in self.counts.iterdir():
+            text = file.read_text()
+            if "Trigger: Client Request" in text:
+                names, values = (re.search(f"^{w}: (.*)", text, re.M)[1].split() for w in ("events", "totals"))
+                counted = dict(zip(names, map(int, values)))
+                prompts.append([sum(map(counted.get, events)) / NODES for events in self.EVENTS.values()])
+        return dict(zip(self.EVENTS, map(min, zip(*prompts))))
+
+
 class Timed:
     """An application whose prompts are timed from inside."""
 
-    def __init__(self, app, folder, sink=None):
+    def __init__(self, app, folder, sink=None, meter=None):
         self.times = folder.with_suffix(".times")
         self.sink = sink
         environment = {
             "PYTHONHASHSEED": "0",
             "COMFYDD_BENCH_TIMES": str(self.times),
             **({"DD_TRACE_AGENT_URL": sink.url} if sink else {}),
+            **({"COMFYDD_BENCH_METER": str(meter)} if meter else {}),
         }
         self.application = comfyui.ComfyUI(app, folder, LIBRARY if sink else None, environment)
 
@@ -90,7 +135,7 @@ class Timed:
             self.application.submit(workflows.chains(CHAINS, number))
         if self.sink:
             self.sink.came.clear()
-        wait_for("the workflows to end", 60, lambda: len(self.read()) >= done + 2)
+        wait_for("the workflows to end", 300, lambda: len(self.read()) >= done + 2)
         if self.sink and not self.sink.came.wait(30):
             raise Failed("no spans have come:\n" + self.application.process.last_lines())
         return [int(ns) / 1e3 / NODES for ns in self.read()[-1].split()]
@@ -124,6 +169,22 @@ def measure(app, starts, rounds):
     return by_start
 
 
+def simulate(app):
+    """See Simulated.read."""
+    app.custom_nodes.append(pathlib.Path(__file__).resolve().parent / "custom_nodes")
+    with tempfile.TemporaryDirectory(prefix="comfydd-bench-") as folder, Sink() as sink:
+        folder = pathlib.Path(folder)
+        meter = folder / "meter.so"
+        source = pathlib.Path(__file__).resolve().parent / "meter.c"
+        subprocess.run(["cc", "-O2", "-shared", "-fPIC", source, "-o", meter], check=True)
+        (folder / "counts").mkdir()
+        simulated = Simulated(app, folder / "counts")
+        with Timed(simulated, folder / "traced", sink, meter) as timed:
+            timed.run(1000)
+            timed.run(3000)
+        return simulated.read()
+
+
 def medians(pairs):
     return [statistics.median(column) for column in zip(*pairs)]
 
@@ -132,10 +193,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--starts", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=15, help="pairs of runs after each start")
+    parser.add_argument("--simulate", action="store_true", help="count what the library does instead")
     options = parser.parse_args()
     app = comfyui.checkout_from_environment()
     if not app:
         print("real ComfyUI: left out, COMFYUI names no checkout")
+        return 0
+    if options.simulate:
+        counted = ", ".join(f"{count:,.0f} {event}" for event, count in simulate(app).items())
+        print(f"{app}: the library's part of a trivial node: {counted}")
         return 0
     by_start = measure(app, options.starts, options.rounds)
     bare_clock, bare_cpu, clock, cpu = medians(sum(by_start, []))
