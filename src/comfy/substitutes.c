@@ -1,7 +1,7 @@
 #include "comfy/substitutes.h"
 
 #include "base/log.h"
-#include "python/callers.h"
+#include "python/outer_frames.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -56,7 +56,7 @@ void substitutes_watch_nodes(const struct watch_call *prompt, const struct gener
 
 /* Of a frame that is a prompt's method: that, as a function. A frame does not know its function; its class does. */
 static PyObject *prompt_method(PyFrameObject *frame, PyObject *code) {
-    PyObject *self = callers_variable(frame, "self");
+    PyObject *self = outer_frames_variable(frame, "self");
     PyObject *type = self ? PyObject_Type(self) : NULL;
     PyObject *name = python_attribute(code, "co_name");
     char text[128];
@@ -80,7 +80,7 @@ void substitutes_watch_prompts(uint64_t prompt_id_hash, const struct generation 
     if (looked && prompt_id_hash == last) return;
     looked = true;
     last = prompt_id_hash;
-    PyObject *method = callers_find(prompt_method, WRAPPERS);
+    PyObject *method = outer_frames_find(prompt_method, WRAPPERS);
     char text[700];
     if (!method) {
         log_once(

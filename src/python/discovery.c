@@ -1,7 +1,7 @@
 #include "python/discovery.h"
 
 #include "base/log.h"
-#include "python/callers.h"
+#include "python/outer_frames.h"
 
 #include <string.h>
 
@@ -160,7 +160,7 @@ static PyObject *module_executed_by(PyFrameObject *frame, PyObject *code) {
     char text[32];
     python_text(name, text, sizeof text);
     python_decref(name);
-    return strcmp(text, "exec_module") == 0 ? callers_variable(frame, "module") : NULL;
+    return strcmp(text, "exec_module") == 0 ? outer_frames_variable(frame, "module") : NULL;
 }
 
 static __thread PyObject *awaited_module; /* owned, while the profile function below is set on this thread */
@@ -211,7 +211,7 @@ void discovery_file_opened(void) {
     if (!finder) return;
     /* The one whose loader is reading the file on this thread right now. A module that came through the finder is in good
      * hands already and is passed over. */
-    PyObject *module = callers_find(module_executed_by, 20);
+    PyObject *module = outer_frames_find(module_executed_by, 20);
     PyErr_Clear();
     if (!module) return;
     if (module == being_imported || somebody_profiles()) {

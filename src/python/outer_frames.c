@@ -1,6 +1,6 @@
-#include "python/callers.h"
+#include "python/outer_frames.h"
 
-PyObject *callers_variable(PyFrameObject *frame, const char *name) {
+PyObject *outer_frames_variable(PyFrameObject *frame, const char *name) {
     PyObject *value;
     if (python_minor >= 12) {
         PyObject *key = PyUnicode_FromString(name);
@@ -15,7 +15,7 @@ PyObject *callers_variable(PyFrameObject *frame, const char *name) {
     return value;
 }
 
-PyObject *callers_find(PyObject *(*look)(PyFrameObject *frame, PyObject *code), int deepest) {
+PyObject *outer_frames_find(PyObject *(*look)(PyFrameObject *frame, PyObject *code), int deepest) {
     PyFrameObject *top = PyEval_GetFrame(); /* borrowed */
     PyObject *frame = top ? python_newref((PyObject *)top) : NULL;
     PyObject *found = NULL;
