@@ -86,8 +86,7 @@ static void *const *find_runtime(const struct resolve_library *caller) {
 
 struct callers_slot callers_slots[CALLERS_SLOTS];
 static bool any_remembered, torch_caches;
-static unsigned
-    unloading; /* calls of dlclose that are under way; in a fork's child it may stay above 0, and all is slow */
+static unsigned unloading; /* calls of dlclose that are under way */
 
 static const char reports[][64] = {
 #define C10(name) #name,
@@ -173,6 +172,10 @@ void callers_unloading_begins(void) {
 
 void callers_unloading_ends(void) {
     __atomic_sub_fetch(&unloading, 1, __ATOMIC_SEQ_CST);
+}
+
+void callers_forked(void) {
+    unloading = 0; /* those were other threads' */
 }
 
 /* No more than whether it is there may be asked: another thread may be unloading it. */

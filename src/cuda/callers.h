@@ -56,6 +56,9 @@ static inline struct caller callers_find(const void *return_address, bool wants_
 void callers_unloading_begins(void);
 void callers_unloading_ends(void);
 
+/* In the child of a fork: other threads that were between the two are not there. */
+void callers_forked(void);
+
 /* Between the two, when something has gone: forgets it. A caller that calls now keeps what it needs loaded. */
 void callers_forget_unloaded(void);
 

@@ -13,6 +13,7 @@ void cuda_hooks_start(bool torch_caches) {
 
 void cuda_hooks_forked(void) {
     hook_calls_forked();
+    callers_forked();
 }
 
 void cuda_hooks_set_dlsym(void *real) {
