@@ -8,6 +8,7 @@
 #include "cli/spool.h"
 #include "trace/ids.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -375,12 +376,35 @@ static void hide(char *from, const char *to) {
     if (from < to) memset(from, '*', (size_t)(to - from));
 }
 
+/* One character that may be percent-encoded; returns what follows it. */
+static const char *decode(const char *text, char *decoded) {
+    *decoded = *text;
+    if (*text != '%' || !isxdigit((unsigned char)text[1]) || !isxdigit((unsigned char)text[2]))
+        return text + 1;
+    const char digits[] = {text[1], text[2], '\0'};
+    *decoded = (char)strtol(digits, NULL, 16);
+    return text + 3;
+}
+
+/* Whether the name of a parameter, which ends at `end`, ends in "password", in whatever way that is written. */
+static bool is_password(const char *name, const char *end) {
+    char last[sizeof "password"] = "";
+    size_t room = sizeof last - 1;
+    for (size_t count = 0; name < end; count++) {
+        if (count >= room) memmove(last, last + 1, room - 1);
+        name = decode(name, &last[count < room ? count : room - 1]);
+    }
+    return strcasecmp(last, "password") == 0;
+}
+
 void jobs_hide_password(char *url) {
     char *user = strstr(url, "://");
     if (!user) return;
     user += 3;
     char *at = strrchr(user, '@'), *colon = strchr(user, ':');
     if (at && colon && colon < at) hide(colon + 1, at);
-    for (char *option = user; (option = strcasestr(option, "password=")); option += 9)
-        hide(option + 9, option + 9 + strcspn(option + 9, "&"));
+    for (char *mark = user; (mark = strpbrk(mark, "?&")); mark++) {
+        char *name = mark + 1, *value = name + strcspn(name, "=&");
+        if (*value == '=' && is_password(name, value)) hide(value + 1, value + 1 + strcspn(value + 1, "&"));
+    }
 }

@@ -253,6 +253,11 @@ static void passwords_are_hidden(void **state) {
         {"postgresql:///d?user=u&password=secret&host=h", "postgresql:///d?user=u&password=******&host=h"},
         {"postgresql:///d?PassWord=secret", "postgresql:///d?PassWord=******"},
         {"postgresql:///d?sslpassword=a&password=b", "postgresql:///d?sslpassword=*&password=*"},
+        {"postgresql:///d?pass%77ord=secret&user=u", "postgresql:///d?pass%77ord=******&user=u"},
+        {"postgresql:///d?user=u&p%61%73sword=a%26b", "postgresql:///d?user=u&p%61%73sword=*****"},
+        {"postgresql:///d?user=password&host=h", "postgresql:///d?user=password&host=h"},
+        {"postgresql:///d?password", "postgresql:///d?password"},
+        {"postgresql:///d?%password=a&%7=b&%", "postgresql:///d?%password=*&%7=b&%"},
         {"sqlite:/var/lib/jobs.db", "sqlite:/var/lib/jobs.db"},
         {"", ""},
     };
