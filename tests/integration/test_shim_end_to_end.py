@@ -55,6 +55,7 @@ def received(request, tmp_path_factory):
     command += [HERE / "shim_application.py", GENERATIONS / generation, PRESTARTUP]
     with Agent(tmp_path_factory.mktemp("agent")) as agent:
         variables = {**SILENT, way: LIBRARY, "DD_TRACE_AGENT_URL": agent.url, "DD_LOGS_INJECTION": "true"}
+        variables["COMFYDD_FLIGHT_FOLDER"] = str(tmp_path_factory.mktemp("flight"))
         done = subprocess.run(
             command, env=environment(**variables), capture_output=True, text=True, timeout=300
         )
