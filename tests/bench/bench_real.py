@@ -5,7 +5,7 @@ A workflow of 200 trivial nodes (100 chains of two) runs in a bare and in a trac
 figures are medians of the differences of such pairs: by the clock, and in CPU time of the executor's thread,
 which other processes of the machine disturb less. Applications are started anew a few times, because two
 starts of the same one also differ, by where things lie in memory. Prints one line and exits with 1 when the
-CPU time is above the bar.
+CPU time is above the bar. --empty measures an empty preload instead, which tells how far to trust the figures.
 
 --simulate tells what the library does in that time (Python 3.12 or newer): its functions, with all that they
 call, under callgrind, which also simulates caches and the prediction of branches."""
@@ -108,7 +108,7 @@ class Simulated:
 class Timed:
     """An application whose prompts are timed from inside."""
 
-    def __init__(self, app, folder, sink=None, meter=None):
+    def __init__(self, app, folder, preload=None, sink=None, meter=None):
         self.times = folder.with_suffix(".times")
         self.sink = sink
         environment = {
@@ -117,7 +117,7 @@ class Timed:
             **({"DD_TRACE_AGENT_URL": sink.url} if sink else {}),
             **({"COMFYDD_BENCH_METER": str(meter)} if meter else {}),
         }
-        self.application = comfyui.ComfyUI(app, folder, LIBRARY if sink else None, environment)
+        self.application = comfyui.ComfyUI(app, folder, preload, environment)
 
     def __enter__(self):
         self.application.__enter__()
@@ -144,13 +144,14 @@ class Timed:
         return self.times.read_text().splitlines()
 
 
-def measure_once(app, folder, rounds):
+def measure_once(app, folder, rounds, empty):
     """Starts both applications; of every pair of runs: (bare clock, bare CPU, extra clock, extra CPU) in µs
     per node."""
     with contextlib.ExitStack() as stack:
-        sink = stack.enter_context(Sink())
+        sink = None if empty else stack.enter_context(Sink())
+        preload = compile_empty(folder / "empty.so") if empty else LIBRARY
         bare = stack.enter_context(Timed(app, folder / "bare"))
-        traced = stack.enter_context(Timed(app, folder / "traced", sink))
+        traced = stack.enter_context(Timed(app, folder / "traced", preload, sink))
         pairs = []
         for number in range(WARM_UP + rounds):
             turns = (bare, traced) if number % 2 else (traced, bare)
@@ -159,13 +160,18 @@ def measure_once(app, folder, rounds):
         return pairs[WARM_UP:]
 
 
-def measure(app, starts, rounds):
+def compile_empty(path):
+    subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "/dev/null", "-o", path], check=True)
+    return path
+
+
+def measure(app, starts, rounds, empty):
     """The pairs of every start, as measure_once has them."""
     app.custom_nodes.append(pathlib.Path(__file__).resolve().parent / "custom_nodes")
     by_start = []
     for _ in range(starts):
         with tempfile.TemporaryDirectory(prefix="comfydd-bench-") as folder:
-            by_start.append(measure_once(app, pathlib.Path(folder), rounds))
+            by_start.append(measure_once(app, pathlib.Path(folder), rounds, empty))
     return by_start
 
 
@@ -179,7 +185,7 @@ def simulate(app):
         subprocess.run(["cc", "-O2", "-shared", "-fPIC", source, "-o", meter], check=True)
         (folder / "counts").mkdir()
         simulated = Simulated(app, folder / "counts")
-        with Timed(simulated, folder / "traced", sink, meter) as timed:
+        with Timed(simulated, folder / "traced", LIBRARY, sink, meter) as timed:
             timed.run(1000)
             timed.run(3000)
         return simulated.read()
@@ -193,6 +199,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--starts", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=15, help="pairs of runs after each start")
+    parser.add_argument("--empty", action="store_true", help="measure an empty preload")
     parser.add_argument("--simulate", action="store_true", help="count what the library does instead")
     options = parser.parse_args()
     app = comfyui.checkout_from_environment()
@@ -203,11 +210,11 @@ def main():
         counted = ", ".join(f"{count:,.0f} {event}" for event, count in simulate(app).items())
         print(f"{app}: the library's part of a trivial node: {counted}")
         return 0
-    by_start = measure(app, options.starts, options.rounds)
+    by_start = measure(app, options.starts, options.rounds, options.empty)
     bare_clock, bare_cpu, clock, cpu = medians(sum(by_start, []))
     each = ", ".join(f"{medians(pairs)[3]:+.1f}" for pairs in by_start)
     print(
-        f"{app}: {NODES} trivial nodes, {bare_clock:.0f} µs each ({bare_cpu:.0f} µs CPU); with the library "
+        f"{app}: {NODES} trivial nodes, {bare_clock:.0f} µs each ({bare_cpu:.0f} µs CPU); with {'an empty preload' if options.empty else 'the library'} "
         f"{clock:+.1f} µs each, {cpu:+.1f} µs CPU (bar {BAR_US:g}); "
         f"median of {options.starts * options.rounds} pairs, CPU by start {each}"
     )
