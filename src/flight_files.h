@@ -9,8 +9,8 @@
  * removed by who has claimed it, or by its own process at its end.
  *
  * Under a supervisor (comfydd run) files carry its identity in their header, and only that supervisor claims them as long as
- * it lives. Nothing is ever followed through a link, nothing of another user is touched, no name is trusted, and no file of
- * somebody else is mapped: it could shrink. One thread at a time. */
+ * it lives. Nothing is ever followed through a link, nothing of another user is touched (but see flight_files_trust), no
+ * name is trusted, and no file of somebody else is mapped: it could shrink. One thread at a time. */
 #ifndef COMFYDD_FLIGHT_FILES_H
 #define COMFYDD_FLIGHT_FILES_H
 
@@ -39,7 +39,7 @@ void flight_files_trust(uint64_t secret);
  * one, whatever its supervisor, and to all once that has noted it (header.replaced). Returns a descriptor; closing it lets
  * go of the file. Who is done with the file unlinks it before that. Or -errno:
  * -EBUSY when its process or its supervisor lives or somebody else has claimed it, -ELOOP for a link, -EPERM for what is
- * no plain file of mode 0600 of this user, -EINVAL for what is no flight memory. */
+ * no plain file of mode 0600 of ours, -EINVAL for what is no flight memory. */
 int flight_files_claim(const char *path, const struct process_identity *me);
 
 /* Claims each orphan in the folder in turn and calls `each` with it, until that returns false; the descriptor is not the

@@ -163,7 +163,6 @@ size_t python_text_hashed(PyObject *object, char *out, size_t room, uint64_t *ha
 }
 
 bool python_text_hash(PyObject *object, uint64_t *hash) {
-    char beginning
-        [8]; /* of which nothing but its being there is of interest: room for one character of any length */
+    char beginning[8]; /* one character of any length: only that there is one matters */
     return python_text_hashed(object, beginning, sizeof beginning, hash) > 0;
 }

@@ -12,8 +12,8 @@ struct watch_target {
     void *context;
     PyObject *function; /* swap, owned: a private function with the original code, which the stub calls */
     PyObject *code;     /* owned: the code object whose activations are seen */
-    PyObject *
-        armed; /* owned: the code that the program's function has since; NULL when `watched` is code itself */
+    /* Owned: the code that the program's function has since; NULL when `watched` is code itself. */
+    PyObject *armed;
     int parameters;
     bool coroutine;
     PyObject *names[WATCH_ARGUMENTS]; /* owned, interned */
