@@ -103,9 +103,8 @@ static void *map_memory(const char *folder, size_t size) {
     if (folder) flight_files_make_room(folder, &self);
     int named = folder ? flight_files_create(folder, size) : -ENOENT;
     if (folder && named < 0)
-        log_line("no file for spans can be kept in %s (%s): a kill loses what was not sent, and the record "
-                 "of jobs "
-                 "that were running (comfydd doctor)",
+        log_line("no file for spans can be kept in %s (%s): a kill loses what was not sent, "
+                 "and the record of jobs that were running (comfydd doctor)",
                  folder, strerror(-named));
     int fd = named >= 0 ? named : make_nameless_file(size);
     if (fd < 0 && fd != -ENOSYS) return NULL;

@@ -115,6 +115,11 @@ void hook_calls_context_ended(const void *context) {
     ledger_purge_context(context);
 }
 
+void hook_calls_forget(void *reals[], unsigned count) {
+    for (unsigned i = 0; i < count; i++)
+        if (__atomic_load_n(&reals[i], __ATOMIC_RELAXED)) __atomic_store_n(&reals[i], NULL, __ATOMIC_RELAXED);
+}
+
 void hook_calls_forget_contexts(void) {
     spin_lock(&lock);
     __atomic_store_n(&hook_calls_only_place, NULL, __ATOMIC_RELEASE);

@@ -130,6 +130,9 @@ void hook_calls_device_reset(struct hook_place before);
 bool hook_calls_device_of(const void *context, uint8_t *device);
 void hook_calls_remember_device(const void *context, uint8_t device);
 
+/* Forgets real functions; pages that hold none are not written to. */
+void hook_calls_forget(void *reals[], unsigned count);
+
 /* Of the files of hooks, each for the real functions that it has looked up: see hooks_dlclose.c. */
 void hooks_driver_forget_unloaded(void);
 void hooks_linked_forget(void);

@@ -75,6 +75,5 @@ EXPORT void report_oom(int64_t requested, size_t allocated, size_t reserved, str
 }
 
 void hooks_c10_forget(void) {
-    for (unsigned i = 0; i < FUNCTIONS; i++)
-        if (__atomic_load_n(&reals[i], __ATOMIC_RELAXED)) __atomic_store_n(&reals[i], NULL, __ATOMIC_RELAXED);
+    hook_calls_forget(reals, FUNCTIONS);
 }

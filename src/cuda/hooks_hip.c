@@ -75,6 +75,5 @@ static struct hook_place place(void) {
 #include "cuda/cuda_api.def"
 
 void hooks_hip_forget(void) {
-    for (unsigned i = 0; i < FUNCTIONS; i++)
-        if (__atomic_load_n(&reals[i], __ATOMIC_RELAXED)) __atomic_store_n(&reals[i], NULL, __ATOMIC_RELAXED);
+    hook_calls_forget(reals, FUNCTIONS);
 }

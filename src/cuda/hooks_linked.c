@@ -55,6 +55,5 @@ static void *real_of(enum linked_function function, const char *name) {
 #include "cuda/cuda_api.def"
 
 void hooks_linked_forget(void) {
-    for (unsigned i = 0; i < FUNCTIONS; i++)
-        if (__atomic_load_n(&reals[i], __ATOMIC_RELAXED)) __atomic_store_n(&reals[i], NULL, __ATOMIC_RELAXED);
+    hook_calls_forget(reals, FUNCTIONS);
 }

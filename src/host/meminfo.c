@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #define RSS_AGE_NS UINT64_C(10000000)
-/* /proc/meminfo takes the kernel ten times as long as statm (some 20 µs), and what others of the machine do is in it. */
+/* /proc/meminfo, with the control group's files, is most of what a sample costs, and what others do is in it. */
 #define AVAILABLE_AGE_NS UINT64_C(50000000)
 #define LIMITS_AGE_NS    UINT64_C(5000000000)
 
