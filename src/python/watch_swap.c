@@ -185,9 +185,14 @@ static PyObject *call_coroutine(const struct watch_target *target, PyObject *arg
 /* ---- plain functions ---- */
 
 /* The detour counts as 2 (3.9, 3.10) or 1 levels of Python's recursion limit; recursive_execute nests once per node of
- * a chain, so they are given back, exactly: one more would remove the limit. */
+ * a chain, so they are given back, exactly: one more would remove the limit. A limit that the program sets meanwhile is its
+ * limit from then on. */
 static void lend_recursion(int sign) {
-    Py_SetRecursionLimit(Py_GetRecursionLimit() + sign * (python_minor < 11 ? 2 : 1));
+    static int limit, lent; /* the program's, and what it has on top */
+    int now = Py_GetRecursionLimit();
+    if (now != limit + lent) limit = now;
+    lent += sign * (python_minor < 11 ? 2 : 1);
+    Py_SetRecursionLimit(limit + lent);
 }
 
 static PyObject *call_function(const struct watch_target *target, PyObject *arguments) {

@@ -440,6 +440,23 @@ def the_recursion_limit_comes_back_after_errors_too():
 
 
 @scenario
+def a_recursion_limit_that_is_set_inside_stays():
+    def execute(limit, inner):
+        sys.setrecursionlimit(limit or sys.getrecursionlimit())
+        if inner:
+            inner(limit and limit + 500, None)
+
+    before = sys.getrecursionlimit()
+    watch(execute)
+    try:
+        for limit, after in ((3000, 3500), (None, 3500)):
+            execute(limit, execute)
+            assert sys.getrecursionlimit() == after
+    finally:
+        sys.setrecursionlimit(before)
+
+
+@scenario
 def the_recursion_limit_counts_in_other_functions_called_inside():
     def helper(reached):
         reached.append(None)
