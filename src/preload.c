@@ -6,6 +6,7 @@
 #include "comfy/executor.h"
 #include "comfy/memory.h"
 #include "config.h"
+#include "config_log.h"
 #include "cuda/hooks.h"
 #include "export/exporter.h"
 #include "flight.h"
@@ -99,6 +100,7 @@ static void read_settings(void) {
     log_set_silent(python_lacks_stderr());
     config_load(NULL);
     log_set_debug(config()->debug);
+    if (config()->startup_logs) config_log(config());
 }
 
 /* ---- the first workflow of this process ---- */

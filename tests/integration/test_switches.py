@@ -1,5 +1,7 @@
 """The switches that say what is traced, seen from the agent, and executors that run without a cache."""
 
+import json
+
 import pytest
 
 from rig import pythons, scenarios, session
@@ -75,6 +77,37 @@ def test_identity(agent, tmp_path, version):
             assert span["service"] == "pictures"
             named = {name: span["meta"].get(name) for name in ("env", "version", "team", "floor")}
             assert named == {"env": "test", "version": "1.2", "team": "blue", "floor": "3"}
+
+
+SPAN_RULES = """[{"resource": "Image*", "max_per_second": 50}, {"name": "comfyui.workflow.*"}]"""
+
+
+def test_sampling_and_ids(agent, tmp_path):
+    """Traces are dropped, but for single spans: of nodes that ran, nodes that were cached, and workflows."""
+    variables = {"DD_TRACE_SAMPLE_RATE": "0", "DD_SPAN_SAMPLING_RULES": SPAN_RULES}
+    done = run(tmp_path, agent, ENDS[-1], DD_TRACE_128_BIT_TRACEID_GENERATION_ENABLED="false", **variables)
+    tags = [f"_dd.span_sampling.{name}" for name in ("mechanism", "rule_rate", "max_per_second")]
+    by_rule = {"ImageInvert": (8, 1, 50), "ImageScale": (8, 1, 50), "EmptyImage": (None,) * 3, "SaveImage": (None,) * 3}
+    for name in ("ok", "half-cached"):
+        root, nodes = done.traces[name].root, done.traces[name].nodes
+        assert root["metrics"]["_sampling_priority_v1"] == -1 and root["metrics"]["_dd.rule_psr"] == 0
+        assert not {"_dd.p.dm", "_dd.p.tid"} & root["meta"].keys()
+        assert tuple(map(root["metrics"].get, tags)) == (8, 1, None)
+        assert {span["resource"]: tuple(map(span["metrics"].get, tags)) for span in nodes} == by_rule
+
+
+def test_lines_for_developers(agent, tmp_path):
+    done = run(tmp_path, agent, ENDS[-1], DD_TRACE_DEBUG="true")
+    assert any("POST /v0.4/traces" in line for line in done.library_log)
+
+
+def test_the_configuration_is_told_when_asked_for(agent, tmp_path):
+    """In the form that all of Datadog's tracers have."""
+    done = run(tmp_path, agent, ENDS[-1], DD_TRACE_STARTUP_LOGS="true", DD_SERVICE="pictures", DD_TRACE_SAMPLE_RATE="0.5")
+    told, _ = done.library_log
+    told = json.loads(told.partition("DATADOG TRACER CONFIGURATION - ")[2])
+    assert {"lang": "c", "service": "pictures", "env": "production", "sample_rate": 0.5}.items() <= told.items()
+    assert told["agent_url"] == agent.url
 
 
 @pytest.mark.parametrize(

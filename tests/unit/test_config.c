@@ -1,5 +1,6 @@
 #include "capture.h"
 #include "config.h"
+#include "config_log.h"
 #include "unit.h"
 
 #include <stdio.h>
@@ -352,6 +353,31 @@ static void whether_tracing_is_wanted_is_known_without_a_word(void **state) {
     assert_true(WANTED("OTEL_TRACES_EXPORTER", "none", "DD_TRACE_ENABLED", "true"));
 }
 
+static const char *logged(void) {
+    capture_start();
+    config_log(config());
+    return capture_stop();
+}
+
+static void the_configuration_is_one_line_of_json(void **state) {
+    (void)state;
+    SILENT(LOAD("DD_SERVICE", "\"mine\"", "DD_ENV", "caf\xe9", "DD_VERSION", "8", "DD_TAGS", "team:gpu"));
+    const char *line = logged();
+    assert_int_equal(strncmp(line, "comfydd: DATADOG TRACER CONFIGURATION - {\"version\":\"", 52), 0);
+    assert_non_null(strstr(
+        line, "\"service\":\"\\\"mine\\\"\",\"dd_version\":\"8\",\"agent_url\":\"http://localhost:8126\""));
+    assert_non_null(strstr(line, "\"tags\":\"team:gpu\""));
+    assert_null(strstr(line, "sample_rate"));
+    assert_string_equal(line + strlen(line) - 2, "}\n");
+    char tags[1000];
+    memset(tags, 't', sizeof tags - 1);
+    tags[sizeof tags - 1] = '\0';
+    SILENT(LOAD("DD_TAGS", tags));
+    line = logged();
+    assert_null(strstr(line, "tags"));
+    assert_string_equal(line + strlen(line) - 2, "}\n");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_set_gives_the_documented_defaults),
@@ -373,6 +399,7 @@ int main(void) {
         cmocka_unit_test(whether_tracing_is_wanted_is_known_without_a_word),
         cmocka_unit_test(switches_are_known_without_a_word),
         cmocka_unit_test(texts_for_request_headers_are_one_word),
+        cmocka_unit_test(the_configuration_is_one_line_of_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
