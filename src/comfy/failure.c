@@ -18,6 +18,15 @@ static bool ends_with(const char *text, const char *end) {
     return size >= wanted && strcmp(text + size - wanted, end) == 0;
 }
 
+/* One name for what PyTorch has called torch.cuda.OutOfMemoryError, torch.OutOfMemoryError and torch._C.…; and for what
+ * comes from its calls of CUDA elsewhere than in its allocators: a RuntimeError, in newer versions an AcceleratorError. */
+static bool is_out_of_memory(const struct failure *failure) {
+    if (ends_with(failure->type, "OutOfMemoryError")) return true;
+    bool of_a_call =
+        strcmp(failure->type, "builtins.RuntimeError") == 0 || ends_with(failure->type, ".AcceleratorError");
+    return of_a_call && failure->message && strstr(failure->message, "error: out of memory");
+}
+
 /* "module.Class", as ddtrace writes error.type (builtins included). */
 static void class_name(PyObject *exception, char *out, size_t room) {
     PyObject *type = PyObject_Type(exception);
@@ -127,13 +136,12 @@ struct failure failure_read(PyObject *exception, PyObject *details) {
         failure.type[0] = '\0';
         return failure;
     }
-    /* One name for what PyTorch has called torch.cuda.OutOfMemoryError, torch.OutOfMemoryError and torch._C.… */
-    if (ends_with(failure.type, "OutOfMemoryError")) strcpy(failure.type, "OutOfMemoryError");
     PyObject *message = python_item(details, "exception_message");
     if (!message && exception) message = PyObject_Str(exception);
     failure.message = copy_trimmed(message);
     python_error_clear();
     python_decref(message);
+    if (is_out_of_memory(&failure)) strcpy(failure.type, "OutOfMemoryError");
     failure.stack = stack_of_details(details, &failure);
     if (!failure.stack && exception) failure.stack = stack_of_exception(exception);
     return failure;
