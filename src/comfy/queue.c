@@ -5,27 +5,56 @@
 #include "python/bridge.h"
 #include "python/watch.h"
 
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define QUEUE_LIMIT 256
+/* Of more that wait the oldest are forgotten: most likely they were deleted, which nobody tells us. */
+#define QUEUE_LIMIT 10000
 
-static struct {
-    char prompt_id[WORKFLOW_ID_SIZE]; /* empty: free */
-    struct queue_entry entry;
-} waiting[QUEUE_LIMIT];
-static unsigned next; /* the place to use next: the oldest entry is overwritten */
+struct waiting {
+    struct waiting *next; /* put later */
+    uint64_t put_mono_ns;
+    struct ids_parent *parent; /* owned; NULL: none */
+    char prompt_id[];
+};
+
+static struct waiting *oldest, **end = &oldest; /* owned */
+static unsigned count;
+
+static void forget(struct waiting **link) {
+    struct waiting *gone = *link;
+    *link = gone->next;
+    if (end == &gone->next) end = link;
+    count--;
+    free(gone->parent);
+    free(gone);
+}
 
 bool queue_take(const char *prompt_id, struct queue_entry *entry) {
-    if (!*prompt_id) return false;
-    for (unsigned i = 0; i < QUEUE_LIMIT; i++) {
-        unsigned at = (next + QUEUE_LIMIT - 1 - i) % QUEUE_LIMIT; /* newest first */
-        if (strcmp(waiting[at].prompt_id, prompt_id) != 0) continue;
-        *entry = waiting[at].entry;
-        waiting[at].prompt_id[0] = '\0';
-        return true;
-    }
-    return false;
+    struct waiting **link = &oldest;
+    while (*link && strcmp((*link)->prompt_id, prompt_id) != 0)
+        link = &(*link)->next;
+    const struct waiting *found = *link;
+    if (!found) return false;
+    entry->put_mono_ns = found->put_mono_ns;
+    entry->has_parent = found->parent != NULL;
+    if (found->parent) entry->parent = *found->parent;
+    forget(link);
+    return true;
+}
+
+/* Without memory nothing is known of the prompt. */
+static void add(const char *prompt_id) {
+    size_t size = strlen(prompt_id) + 1;
+    struct waiting *waiting = malloc(sizeof *waiting + size);
+    if (!waiting) return;
+    *waiting = (struct waiting){.put_mono_ns = clock_mono_ns()};
+    memcpy(waiting->prompt_id, prompt_id, size);
+    struct ids_parent parent;
+    if (bridge_current(&parent) && (waiting->parent = malloc(sizeof parent))) *waiting->parent = parent;
+    *end = waiting;
+    end = &waiting->next;
+    if (++count > QUEUE_LIMIT) forget(&oldest);
 }
 
 /* put(self, item): item is a tuple whose second member is the prompt id, since the first version with one. */
@@ -38,12 +67,7 @@ static void put_entered(const struct watch_call *watched, void *key, void *conte
     PyErr_Clear();
     python_decref(id);
     python_decref(item);
-    if (!*text) return;
-    struct queue_entry entry = {.put_mono_ns = clock_mono_ns()};
-    entry.has_parent = bridge_current(&entry.parent);
-    unsigned at = next++ % QUEUE_LIMIT;
-    waiting[at].entry = entry;
-    snprintf(waiting[at].prompt_id, sizeof waiting[at].prompt_id, "%s", text);
+    if (*text) add(text);
 }
 
 static void put_left(const struct watch_call *watched, void *key, void *context, PyObject *value,

@@ -1,7 +1,7 @@
 /* queue: when a prompt was put into ComfyUI's queue, and in which trace context.
  *
  * PromptQueue.put runs on the server's thread while the HTTP request is handled; the prompt is executed on another
- * thread, later. A small table keeps the last 256 prompts that wait. Needs the GIL. */
+ * thread, later. The last 10,000 prompts that wait are known. Needs the GIL. */
 #ifndef COMFYDD_QUEUE_H
 #define COMFYDD_QUEUE_H
 
@@ -20,7 +20,7 @@ struct queue_entry {
 /* Watches PromptQueue.put of this executor module, if it has one. */
 void queue_watch(PyObject *module);
 
-/* Takes the entry of this prompt out; false when it was not seen. */
+/* Takes the entry of this prompt out, the oldest of several with this id; false when it was not seen. */
 bool queue_take(const char *prompt_id, struct queue_entry *entry);
 
 #endif

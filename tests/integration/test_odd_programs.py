@@ -135,6 +135,62 @@ def test_a_node_that_is_executed_again(agent, version, generation):
     assert inside
 
 
+RAISES = """
+class AcceleratorError(RuntimeError):
+    __module__ = "torch"
+
+class Raise(nodes.Node):
+    OUTPUT_NODE = True
+
+    def run(self):
+        raise error
+
+nodes.NODE_CLASS_MAPPINGS.update(Raise=Raise)
+for n, error in enumerate([
+        AcceleratorError("CUDA error: out of memory\\nCompile with TORCH_USE_CUDA_DSA"),
+        RuntimeError("CUDA driver error: out of memory"),
+        AcceleratorError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("out of patience"),
+        KeyError("error: out of memory")]):
+    application.run_here({"1": node("Raise")}, str(n), {"job_id": str(n)})
+"""
+
+
+@pytest.mark.parametrize("generation", ["r4", "a3"])
+@ends
+def test_what_is_called_an_out_of_memory(agent, version, generation):
+    """PyTorch has an exception for it only where its allocators notice."""
+    found = traces(agent, version, generation, RAISES, *"01234")
+    types = ["OutOfMemoryError"] * 2 + ["torch.AcceleratorError", "builtins.RuntimeError", "builtins.KeyError"]
+    for trace, wanted in zip(found, types):
+        assert [span["meta"]["error.type"] for span in (trace.root, *trace.nodes)] == [wanted] * 2
+
+
+# ---- the queue
+
+QUEUED = """
+import time
+app = application.Application(main.GENERATION)
+app.enqueue(chain(3), "twice", {"job_id": "twice"})
+time.sleep(0.3)
+app.enqueue(chain(3), "twice", {"job_id": "twice again"})
+for n in range(500):
+    app.enqueue(chain(3), "prompt %d" % n, {"job_id": str(n)})
+app.worker.start()
+while len(app.queue.history) < 501:
+    assert app.worker.is_alive()
+    time.sleep(0.01)
+"""
+
+
+@ends
+def test_many_prompts_wait(agent, version):
+    """R4's server does not say when it was given them."""
+    jobs = ["twice", "twice again", *map(str, range(500))]
+    waits = [trace.root["metrics"]["workflow.queue_wait_ms"] for trace in traces(agent, version, "r4", QUEUED, *jobs)]
+    assert waits[0] > waits[1] and min(waits) > 0
+
+
 # ---- prompts inside of prompts
 
 NESTED = """
