@@ -56,8 +56,8 @@ def find_library():
 def start_ddtrace(library):
     """Starts ddtrace as ddtrace-run does, with profiler and runtime metrics, and connects the two."""
     library.comfydd_service.restype = library.comfydd_env.restype = ctypes.c_char_p
-    os.environ["DD_SERVICE"] = library.comfydd_service().decode()  # or one trace would have two of them
-    os.environ["DD_ENV"] = library.comfydd_env().decode()
+    os.environ["DD_SERVICE"] = os.fsdecode(library.comfydd_service())  # or one trace would have two of them
+    os.environ["DD_ENV"] = os.fsdecode(library.comfydd_env())
     os.environ.setdefault("DD_PROFILING_ENABLED", "true")
     import ddtrace.auto  # noqa: F401  reads them
     from ddtrace.internal.runtime import get_runtime_id  # no public name; the same in 2.x - 4.16

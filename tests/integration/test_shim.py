@@ -214,6 +214,11 @@ def test_ddtrace_has_the_service_of_our_spans_wherever_it_was_set(probe, old_ddt
     assert out == "mine staging true\nruntime metrics\n"
 
 
+def test_a_service_that_is_no_text_stays_as_it_is(probe, old_ddtrace):
+    (old_ddtrace / "ddtrace" / "auto.py").write_text("import os; print(os.environb[b'DD_SERVICE'])\n")
+    assert "b'caf\\xe9'\n" in start(COMFYDD_LIB=probe, PYTHONPATH=old_ddtrace, DD_SERVICE=b"caf\xe9")[0]
+
+
 def test_what_the_user_set_stays(probe, old_ddtrace):
     variables = {"DD_PROFILING_ENABLED": "false", "DD_SERVICE": "mine", "DD_ENV": "staging"}
     for switch in ("false", "0", "False"):
