@@ -42,8 +42,6 @@ static void repository(struct buf *out, const char *url) {
 }
 
 static void user_tag(void *context, const char *name, const char *value) {
-    /* These have variables of their own, which config.c has settled. */
-    if (strcmp(name, "service") == 0 || strcmp(name, "env") == 0 || strcmp(name, "version") == 0) return;
     char pair[1024];
     snprintf(pair, sizeof pair, "%s:%s", name, value);
     text(context, TAG_USER_TAG, pair);
