@@ -83,8 +83,9 @@ SPAN_RULES = """[{"resource": "Image*", "max_per_second": 50}, {"name": "comfyui
 
 
 def test_sampling_and_ids(agent, tmp_path):
-    """Traces are dropped, but for single spans: of nodes that ran, nodes that were cached, and workflows."""
+    """Traces are dropped, but for one job's, and single spans: of nodes that ran, nodes that were cached, and workflows."""
     variables = {"DD_TRACE_SAMPLE_RATE": "0", "DD_SPAN_SAMPLING_RULES": SPAN_RULES}
+    variables["DD_TRACE_SAMPLING_RULES"] = """[{"tags": {"workflow.prompt_id": "*-*", "job.id": "demo-failing"}}]"""
     done = run(tmp_path, agent, ENDS[-1], DD_TRACE_128_BIT_TRACEID_GENERATION_ENABLED="false", **variables)
     tags = [f"_dd.span_sampling.{name}" for name in ("mechanism", "rule_rate", "max_per_second")]
     by_rule = {"ImageInvert": (8, 1, 50), "ImageScale": (8, 1, 50), "EmptyImage": (None,) * 3, "SaveImage": (None,) * 3}
@@ -94,6 +95,9 @@ def test_sampling_and_ids(agent, tmp_path):
         assert not {"_dd.p.dm", "_dd.p.tid"} & root["meta"].keys()
         assert tuple(map(root["metrics"].get, tags)) == (8, 1, None)
         assert {span["resource"]: tuple(map(span["metrics"].get, tags)) for span in nodes} == by_rule
+    kept = done.traces["failing"]
+    assert kept.root["metrics"]["_sampling_priority_v1"] == 2 and kept.root["meta"]["_dd.p.dm"] == "-3"
+    assert not any(tags[0] in span["metrics"] for span in (kept.root, *kept.nodes))
 
 
 def test_lines_for_developers(agent, tmp_path):
