@@ -21,10 +21,11 @@ static size_t at_least_one(size_t extent) {
     return extent ? extent : 1;
 }
 
-/* All levels, each half as wide, high and deep as the one before. */
+/* All levels, each half as wide, high and deep as the one before; at least one, and none after the smallest. */
 static size_t size_of(const CUDA_ARRAY3D_DESCRIPTOR *array, unsigned levels) {
     size_t bytes = 0, element = element_size(array->Format, array->NumChannels);
-    for (unsigned level = 0; level < levels; level++)
+    for (unsigned level = 0;
+         level == 0 || (level < levels && (array->Width | array->Height | array->Depth) >> level); level++)
         bytes += element * at_least_one(array->Width >> level) * at_least_one(array->Height >> level) *
                  at_least_one(array->Depth >> level);
     return bytes;

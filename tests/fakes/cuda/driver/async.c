@@ -7,9 +7,9 @@ static struct pool *pool_of(CUmemoryPool handle) {
     return (struct pool *)handle;
 }
 
-/* On a stream that captures it is the graph's instead of the pool's (cuda.h, cuMemAllocAsync). */
+/* From the pool of the stream's device; on a stream that captures it is the graph's instead (cuda.h, cuMemAllocAsync). */
 static CUresult allocate(CUdeviceptr *out, size_t bytes, struct pool *pool, CUstream stream) {
-    CUcontext context = contexts_current();
+    CUcontext context = streams_context(stream);
     uintptr_t address;
     CUresult error;
     if (!context) return CUDA_ERROR_INVALID_CONTEXT;
@@ -98,11 +98,12 @@ CUresult cuMemGetMemPool(CUmemoryPool *pool, CUmemLocation *location, CUmemAlloc
 }
 
 CUresult cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *properties) {
-    int physical = devices_physical(at(&properties->location));
+    bool of_device = properties->location.type == CU_MEM_LOCATION_TYPE_DEVICE;
+    int physical = of_device ? devices_physical(properties->location.id) : 0;
     CUresult error = CALL_UNSAFE();
     if (error) return error;
     if (physical < 0) return CUDA_ERROR_INVALID_DEVICE;
-    *pool = (CUmemoryPool)pools_create(physical);
+    *pool = (CUmemoryPool)pools_create(of_device ? physical : FAKE_GPU_HOST);
     return *pool ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 

@@ -45,10 +45,8 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {
     return CUDA_SUCCESS;
 }
 
-CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) {
+static CUresult release(CUdevice device) {
     int physical = devices_physical(device);
-    CUresult error = CALL();
-    if (error) return error;
     if (physical < 0) return CUDA_ERROR_INVALID_DEVICE;
     if (!primary[physical].references) return CUDA_ERROR_INVALID_CONTEXT;
     if (!__atomic_sub_fetch(&primary[physical].references, 1, __ATOMIC_RELAXED))
@@ -56,13 +54,27 @@ CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) {
     return CUDA_SUCCESS;
 }
 
-CUresult cuDevicePrimaryCtxReset_v2(CUdevice device) {
+CUresult cuDevicePrimaryCtxRelease(CUdevice device) {
+    return CALL() ?: release(device);
+}
+
+CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) {
+    return CALL() ?: release(device);
+}
+
+static CUresult reset(CUdevice device) {
     int physical = devices_physical(device);
-    CUresult error = CALL();
-    if (error) return error;
     if (physical < 0) return CUDA_ERROR_INVALID_DEVICE;
     memory_free_all(&primary[physical]);
     return CUDA_SUCCESS;
+}
+
+CUresult cuDevicePrimaryCtxReset(CUdevice device) {
+    return CALL() ?: reset(device);
+}
+
+CUresult cuDevicePrimaryCtxReset_v2(CUdevice device) {
+    return CALL() ?: reset(device);
 }
 
 CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned *flags, int *active) {

@@ -60,6 +60,9 @@ CUresult capture_refusal(void);
 /* Whether what is done on it becomes a graph. */
 bool streams_capturing(CUstream stream);
 
+/* The one that it was made in, of a default stream the current one; NULL: none. */
+CUcontext streams_context(CUstream stream);
+
 /* A handle of no meaning; freed with free. */
 void *streams_new_handle(void);
 

@@ -20,7 +20,7 @@ static CUresult pointer_attribute(void *value, CUpointer_attribute attribute, ui
     struct block block = {.device = 0};
     bool found = memory_block(address, &block);
     bool managed = found && block.kind == FAKE_GPU_MANAGED;
-    bool host = found && (block.kind == FAKE_GPU_PINNED || block.kind == FAKE_GPU_REGISTERED);
+    bool host = found && block.device == FAKE_GPU_HOST;
     bool known = found || addresses_known(address);
     int device = block.device == FAKE_GPU_HOST ? 0 : block.device;
 

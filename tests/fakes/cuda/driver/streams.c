@@ -9,8 +9,9 @@
 struct CUstream_st {
     CUstreamCaptureStatus status;
     CUstreamCaptureMode mode;
-    pthread_t by;  /* the thread that began the capture */
-    CUstream next; /* of the capturing ones */
+    pthread_t by;      /* the thread that began the capture */
+    CUstream next;     /* of the capturing ones */
+    CUcontext context; /* NULL of default streams, which are the current one's */
 };
 
 struct CUevent_st {
@@ -28,6 +29,11 @@ void *streams_new_handle(void) {
 
 static CUstream of(CUstream stream) {
     return (uintptr_t)stream < 3 ? &default_streams[(uintptr_t)stream] : stream;
+}
+
+CUcontext streams_context(CUstream stream) {
+    CUcontext context = of(stream)->context;
+    return context ? context : contexts_current();
 }
 
 /* ---- capture ---- */
@@ -173,8 +179,11 @@ CUresult cuEventSynchronize(CUevent event) {
 /* ---- streams ---- */
 
 static CUresult create(CUstream *stream) {
+    if (!contexts_current()) return CUDA_ERROR_INVALID_CONTEXT;
     *stream = calloc(1, sizeof **stream);
-    return *stream ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+    if (!*stream) return CUDA_ERROR_OUT_OF_MEMORY;
+    (*stream)->context = contexts_current();
+    return CUDA_SUCCESS;
 }
 
 CUresult cuStreamCreate(CUstream *stream, unsigned flags) {
@@ -207,12 +216,13 @@ CUresult cuStreamGetId(CUstream stream, unsigned long long *id) {
 }
 
 CUresult cuStreamGetDevice(CUstream stream, CUdevice *device) {
-    *device = contexts_current() ? contexts_ordinal(contexts_current()) : 0;
+    CUcontext context = streams_context(stream);
+    *device = context ? contexts_ordinal(context) : 0;
     return CALL();
 }
 
 CUresult cuStreamGetCtx(CUstream stream, CUcontext *context) {
-    *context = contexts_current();
+    *context = streams_context(stream);
     return CALL();
 }
 

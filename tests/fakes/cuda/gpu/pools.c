@@ -46,8 +46,9 @@ static void trim(struct pool *pool, uint64_t keep) {
 }
 
 enum gpu_error pools_destroy(struct pool *pool) {
-    if (!pool || pool == &defaults[pool->device]) return GPU_INVALID_VALUE;
-    if (current[pool->device] == pool) current[pool->device] = NULL;
+    bool of_device = pool && pool->device != FAKE_GPU_HOST;
+    if (!pool || (of_device && pool == &defaults[pool->device])) return GPU_INVALID_VALUE;
+    if (of_device && current[pool->device] == pool) current[pool->device] = NULL;
     books_lock();
     trim(pool, 0);
     pool->destroyed = true;
