@@ -74,7 +74,9 @@ struct cuda_physical {
 #define CUDA_LOCATION_DEVICE 1
 
 #define CUDA_POOL_RESERVED  5 /* CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT: 64 bits */
+#define CUDA_POINTER_MEMORY 2 /* CU_POINTER_ATTRIBUTE_MEMORY_TYPE: an unsigned */
 #define CUDA_POINTER_DEVICE 9 /* CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL: an int */
+#define CUDA_MEMORY_OF_HOST 1 /* CU_MEMORYTYPE_HOST */
 
 /* Streams that are always there; the legacy one also as NULL. */
 #define CUDA_STREAM_LEGACY     ((cuda_stream)1)

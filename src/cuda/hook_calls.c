@@ -38,7 +38,7 @@ const struct hook_place *hook_calls_only_place;
 static struct hook_place first_place;
 static bool are_several;
 
-void hook_calls_context_began(void) {
+static void note_several(void) {
     __atomic_store_n(&are_several, true, __ATOMIC_RELAXED);
     __atomic_store_n(&hook_calls_only_place, NULL, __ATOMIC_RELEASE);
 }
@@ -46,7 +46,7 @@ void hook_calls_context_began(void) {
 /* The lock is held. Another thread that still takes the first place for the only one is right: its own current context
  * was not changed by this. */
 static void note_place(const void *context, int device) {
-    if (first_place.context && first_place.context != context) hook_calls_context_began();
+    if (first_place.context && first_place.context != context) note_several();
     if (first_place.context || are_several) return;
     first_place = (struct hook_place){.context = context, .device = (uint8_t)device};
     __atomic_store_n(&hook_calls_only_place, &first_place, __ATOMIC_RELEASE);
@@ -54,7 +54,7 @@ static void note_place(const void *context, int device) {
 
 void hook_calls_primary_retained(const void *context, int device) {
     if (!is_device(device)) {
-        hook_calls_context_began();
+        note_several();
         return;
     }
     spin_lock(&lock);
@@ -108,10 +108,20 @@ void hook_calls_remember_device(const void *context, uint8_t device) {
     __atomic_store_n(device_slot(context), (uint64_t)(uintptr_t)context << 16 | device, __ATOMIC_RELAXED);
 }
 
-void hook_calls_context_ended(const void *context) {
-    if (!context) return;
+static void forget_device(const void *context) {
     uint8_t device;
     if (hook_calls_device_of(context, &device)) __atomic_store_n(device_slot(context), 0, __ATOMIC_RELAXED);
+}
+
+/* Its address may have been another's, whose end was not seen (that of a green one is called by another handle). */
+void hook_calls_context_began(const void *context) {
+    note_several();
+    forget_device(context);
+}
+
+void hook_calls_context_ended(const void *context) {
+    if (!context) return;
+    forget_device(context);
     ledger_purge_context(context);
 }
 
@@ -158,14 +168,17 @@ unsigned hook_calls_format_bits(int format) {
 uint64_t hook_calls_array_bytes(uint64_t element_bits, size_t width, size_t height, size_t depth,
                                 unsigned levels, unsigned flags) {
     if (flags & (CUDA_ARRAY_SPARSE | CUDA_ARRAY_DEFERRED)) return 0;
+    bool layered = flags & CUDA_ARRAY_LAYERED;
     uint64_t elements = 0;
     height += height == 0;
     depth += depth == 0;
-    for (unsigned level = 0; level < levels && level < 32; level++) {
+    for (unsigned level = 0;;) {
         elements += (uint64_t)width * height * depth;
+        /* There is one level, and there are no more than halving gives (cuda.h, cuMipmappedArrayCreate). */
+        if (++level >= levels || (width <= 1 && height <= 1 && (layered || depth <= 1))) break;
         width = width > 1 ? width / 2 : width;
         height = height > 1 ? height / 2 : height;
-        if (!(flags & CUDA_ARRAY_LAYERED)) depth = depth > 1 ? depth / 2 : depth;
+        if (!layered) depth = depth > 1 ? depth / 2 : depth;
     }
     return elements * element_bits / 8;
 }

@@ -6,9 +6,9 @@
  * are the outermost call's alone: what an inner call could not get may have been got in another way.
  *
  * Any thread, in any CUDA call. Calls of the driver from here: cuCtxGetCurrent, cuCtxGetDevice; once a stream has captured,
- * cuStreamIsCapturing; where the program has named a pool, cuPointerGetAttribute; where it has asked how much memory is
- * free after a failure, cuDeviceGetMemPool and cuMemPoolGetAttribute; of HIP: hipGetDevice. No malloc, no lock but the
- * ledger's, errno preserved. */
+ * cuStreamIsCapturing; where the program has named a pool, or has several devices or contexts,
+ * cuPointerGetAttributes; where it has asked how much memory is free after a failure, cuDeviceGetMemPool and
+ * cuMemPoolGetAttribute; of HIP: hipGetDevice. No malloc, no lock but the ledger's, errno preserved. */
 #ifndef COMFYDD_HOOK_CALLS_H
 #define COMFYDD_HOOK_CALLS_H
 
@@ -21,8 +21,9 @@
 
 /* Where an allocation is made. */
 struct hook_place {
-    const void *context; /* NULL: unknown */
+    const void *context; /* whose end frees it; NULL: none's, or unknown */
     uint8_t device;      /* or LEDGER_NO_DEVICE */
+    bool on_host;        /* of a pool's memory: it is the host's (CUDA 13) */
 };
 
 /* Whether hooks record; until then they only pass on. */
@@ -70,9 +71,9 @@ static inline bool hook_calls_is_new(uint64_t address) {
 static inline void hook_calls_allocated(enum ledger_space space, enum ledger_kind kind, uint64_t address,
                                         uint64_t size, struct hook_place place) {
     struct hook_calls_here *here = &hook_calls_here;
-    bool bound_to_context = kind != LEDGER_ASYNC && kind != LEDGER_PHYSICAL; /* cuda.h, cuCtxDestroy */
     bool may_be_segment = kind == LEDGER_PLAIN || kind == LEDGER_PHYSICAL;
     if (size == 0) return;
+    if (kind == LEDGER_ASYNC && __builtin_expect(place.on_host, 0)) kind = LEDGER_PINNED;
     here->added = address;
     struct ledger_what what = {.device = place.device,
                                .space = space,
@@ -80,7 +81,7 @@ static inline void hook_calls_allocated(enum ledger_space space, enum ledger_kin
                                .segment = may_be_segment && kind == here->segment_kind};
     if (space == LEDGER_HANDLE)
         what.holds = 1;
-    else if (bound_to_context)
+    else
         what.context = ledger_context(place.context);
     ledger_add(address, size, what);
 }
@@ -121,7 +122,7 @@ void hook_calls_primary_retained(const void *context, int device);
 void hook_calls_primary_released(int device);
 void hook_calls_primary_reset(int device);
 /* A context that is no primary one. */
-void hook_calls_context_began(void);
+void hook_calls_context_began(const void *context);
 /* The context as such, or that of cudaDeviceReset. */
 void hook_calls_context_ended(const void *context);
 void hook_calls_device_reset(struct hook_place before);

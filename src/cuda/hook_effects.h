@@ -2,7 +2,8 @@
  * list; before including this they define
  *
  *   PLACE()                 struct hook_place: where the calling thread allocates
- *   PLACE_OF(pointer)       the same of an allocation that has been made, which is asked for
+ *   PLACE_ASYNC(pointer)    that of stream-ordered memory: its stream's device's
+ *   PLACE_OF(pointer)       that of a pool's memory, which is asked for
  *   PLACE_AFTER_FAILURE()   the same, without a call that changes what the program will be told about the failure
  *   CUTS_TENSORS(kind)      whether the caller is PyTorch's caching allocator, and this a kind of its segments
  *   ASKED_BY_TORCH          whether the caller is PyTorch's allocator
@@ -81,7 +82,8 @@ static inline cuda_stream own_stream(cuda_stream stream) {
 #define PASSES_ALLOCATES_ASYNC(out, size, stream) IS_THE_GRAPHS(stream)
 #define BEFORE_ALLOCATES_ASYNC(out, size, stream) hook_calls_begin(LEDGER_ASYNC, false)
 #define AFTER_ALLOCATES_ASYNC(out, size, stream)                                                             \
-    AFTER_ALLOCATION(POINTER, LEDGER_ASYNC, out, *(out), size, size, PLACE(), PLACE_AFTER_FAILURE())
+    AFTER_ALLOCATION(POINTER, LEDGER_ASYNC, out, *(out), size, size, PLACE_ASYNC(*(out)),                    \
+                     PLACE_AFTER_FAILURE())
 
 #define PASSES_ALLOCATES_FROM_POOL(out, size, stream) IS_THE_GRAPHS(stream)
 #define BEFORE_ALLOCATES_FROM_POOL(out, size, stream) hook_calls_begin(LEDGER_ASYNC, false)
@@ -142,9 +144,10 @@ static inline cuda_stream own_stream(cuda_stream stream) {
 #define AFTER_UNMAPS(address, size)                                                                          \
     if (result == CUDA_OK) ledger_unmap((uint64_t)(address), size)
 
-#define PASSES_CONTEXT_BEGINS false
-#define BEFORE_CONTEXT_BEGINS (void)0
-#define AFTER_CONTEXT_BEGINS  hook_calls_context_began()
+#define PASSES_CONTEXT_BEGINS(out) false
+#define BEFORE_CONTEXT_BEGINS(out) (void)0
+#define AFTER_CONTEXT_BEGINS(out)                                                                            \
+    if (result == CUDA_OK && (out)) hook_calls_context_began(*(out))
 
 #define PASSES_CONTEXT_ENDS(context) false
 #define BEFORE_CONTEXT_ENDS(context) (void)0

@@ -33,9 +33,9 @@ static const void *library; /* the driver's dynamic section; set last */
 static void *reals[FUNCTIONS];
 static cuda_result (*get_current)(cuda_context *);
 static cuda_result (*get_device)(cuda_device *);
-static cuda_result (*ask_pointer)(void *, int, cuda_pointer); /* since CUDA 4.0 */
-static cuda_result (*ask_stream)(cuda_stream, int *);         /* since CUDA 10.0 */
-static cuda_result (*get_pool)(cuda_pool *, cuda_device);     /* since CUDA 11.3 */
+static cuda_result (*ask_pointer)(unsigned, const int *, void **, cuda_pointer); /* since CUDA 7.0 */
+static cuda_result (*ask_stream)(cuda_stream, int *);                            /* since CUDA 10.0 */
+static cuda_result (*get_pool)(cuda_pool *, cuda_device);                        /* since CUDA 11.3 */
 static cuda_result (*get_attribute)(cuda_pool, int, void *);
 static uint8_t slots[SLOTS];      /* 1 + the function whose real address hashes to here, or before */
 static uint8_t name_slots[SLOTS]; /* the same of `base`; versions of one function are neighbours */
@@ -73,7 +73,7 @@ static void take(const struct resolve_library *driver) {
         __atomic_store_n(&reals[i], resolve_symbol(driver, functions[i].name), __ATOMIC_RELEASE);
     *(void **)&get_current = resolve_symbol(driver, "cuCtxGetCurrent");
     *(void **)&get_device = resolve_symbol(driver, "cuCtxGetDevice");
-    *(void **)&ask_pointer = resolve_symbol(driver, "cuPointerGetAttribute");
+    *(void **)&ask_pointer = resolve_symbol(driver, "cuPointerGetAttributes");
     *(void **)&ask_stream = resolve_symbol(driver, "cuStreamIsCapturing");
     *(void **)&get_pool = resolve_symbol(driver, "cuDeviceGetMemPool");
     *(void **)&get_attribute = resolve_symbol(driver, "cuMemPoolGetAttribute");
@@ -135,10 +135,16 @@ struct hook_place hooks_driver_place(void) {
 }
 
 struct hook_place hooks_driver_place_of(uint64_t pointer) {
+    static const int questions[] = {CUDA_POINTER_MEMORY, CUDA_POINTER_DEVICE};
+    unsigned memory = 0; /* what is answered where the pointer is not known */
     int device;
-    if (is_found() && ask_pointer && ask_pointer(&device, CUDA_POINTER_DEVICE, pointer) == CUDA_OK)
-        return (struct hook_place){.device = (uint8_t)device};
-    return hooks_driver_place();
+    void *answers[] = {&memory, &device};
+    bool told =
+        is_found() && ask_pointer && ask_pointer(2, questions, answers, pointer) == CUDA_OK && memory != 0;
+    if (!told) return (struct hook_place){.device = hooks_driver_place().device};
+    if (memory == CUDA_MEMORY_OF_HOST)
+        return (struct hook_place){.device = LEDGER_NO_DEVICE, .on_host = true};
+    return (struct hook_place){.device = (uint8_t)device};
 }
 
 /* The legacy stream never is, and must not be asked while others are. */
@@ -161,6 +167,7 @@ uint64_t hooks_driver_pool_reserved(uint8_t device) {
 /* ---- the wrappers: given out for functions that have been found ---- */
 
 #define PLACE()               hooks_driver_place()
+#define PLACE_ASYNC(pointer)  hooks_driver_place_async((cuda_pointer)(pointer))
 #define PLACE_OF(pointer)     hooks_driver_place_of((cuda_pointer)(pointer))
 #define PLACE_AFTER_FAILURE() hooks_driver_place()
 #define CUTS_TENSORS(kind)                                                                                   \

@@ -39,7 +39,14 @@ uint64_t hooks_driver_pool_reserved(uint8_t device);
 /* The calling thread's context and device. */
 struct hook_place hooks_driver_place(void);
 
-/* That of memory which is no context's: its device, as the driver tells; where it does not, the calling thread's. */
+/* Where stream-ordered memory is, which is no context's, as the driver tells; where it does not, on the calling thread's
+ * device. Of a pool that the program has named, which may be anybody's; of a stream, whose device is known when there is
+ * but one. */
 struct hook_place hooks_driver_place_of(uint64_t pointer);
+static inline struct hook_place hooks_driver_place_async(uint64_t pointer) {
+    const struct hook_place *only = __atomic_load_n(&hook_calls_only_place, __ATOMIC_ACQUIRE);
+    if (__builtin_expect(only != NULL, 1)) return (struct hook_place){.device = only->device};
+    return hooks_driver_place_of(pointer);
+}
 
 #endif

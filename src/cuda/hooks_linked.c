@@ -34,6 +34,7 @@ static void *real_of(enum linked_function function, const char *name) {
 }
 
 #define PLACE()               hooks_driver_place()
+#define PLACE_ASYNC(pointer)  hooks_driver_place_async((cuda_pointer)(pointer))
 #define PLACE_OF(pointer)     hooks_driver_place_of((cuda_pointer)(pointer))
 #define PLACE_AFTER_FAILURE() hooks_driver_place()
 #define CUTS_TENSORS(kind)    false

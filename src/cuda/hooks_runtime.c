@@ -4,6 +4,7 @@
 #include "cuda/hooks_driver.h"
 
 #define PLACE()               hooks_driver_place()
+#define PLACE_ASYNC(pointer)  hooks_driver_place_async((cuda_pointer)(pointer))
 #define PLACE_OF(pointer)     hooks_driver_place_of((cuda_pointer)(pointer))
 #define PLACE_AFTER_FAILURE() hooks_driver_place()
 #define CUTS_TENSORS(kind)    ((kind) == LEDGER_PLAIN && caller.is_torch)

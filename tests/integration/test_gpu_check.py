@@ -55,8 +55,8 @@ def test_every_question_is_answered_on_the_fake(gpu_check):
     asked = "\n".join(passed)
     for question in (
         "the driver exports its functions without versions: expected none",
-        "cuGetProcAddress answers the exported address: expected 201 times (function, version, stream flags); found 201",
-        "cuGetProcAddress_v2 answers the exported address: expected 201 times (function, version, stream flags); found 201",
+        "cuGetProcAddress answers the exported address: expected 207 times (function, version, stream flags); found 207",
+        "cuGetProcAddress_v2 answers the exported address: expected 207 times (function, version, stream flags); found 207",
         "shared runtime, cudaMalloc, 1 KiB: one driver call each: expected 100 of the driver, 100 seen in the runtime",
         "static runtime, cudaMalloc, 1 KiB: one driver call each: expected 100 of the driver, 0 seen in the runtime",
         "cudaMallocAsync, odd sizes, 20 allocations: the ledger: expected pool used",

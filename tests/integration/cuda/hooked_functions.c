@@ -228,6 +228,12 @@ static void bulk_releases(void) {
     MUST(probe_read().bytes[LEDGER_PLAIN] == before.bytes[LEDGER_PLAIN] + MIB);
     MUST_GIVE(0, cuDevicePrimaryCtxReset_v2(0));
     MUST_BE(before);
+    MUST_GIVE(0, cuDevicePrimaryCtxRetain(&again, 0)); /* the older names, as FFmpeg asks for */
+    MUST_GIVE(0, cudaMalloc(&q, MIB));
+    MUST_GIVE(0, cuDevicePrimaryCtxRelease(0));
+    MUST(probe_read().bytes[LEDGER_PLAIN] == before.bytes[LEDGER_PLAIN] + MIB);
+    MUST_GIVE(0, cuDevicePrimaryCtxReset(0));
+    MUST_BE(before);
     MUST_GIVE(0, cudaMalloc(&q, MIB));
     MUST(fake_gpu_fail("cudaDeviceReset", 1, 0, 1));
     MUST_GIVE(1, cudaDeviceReset());

@@ -65,15 +65,16 @@ int main(void) {
     PAIR(LEDGER_PLAIN, 8 * 64 * 32 * 4, hipMalloc3DArray(&p, &floats, box, 0), hipFreeArray(p));
     PAIR(LEDGER_PLAIN, 8 * 64 * 32 * 4, hipMallocMipmappedArray(&p, &floats, box, 1, 0),
          hipFreeMipmappedArray(p));
+    PAIR(LEDGER_PLAIN, 8 * (64 * 32 * 4 + 32 * 16 * 2), hipMipmappedArrayCreate(&p, &deep, 2),
+         hipMipmappedArrayDestroy(p));
     PAIR(LEDGER_PLAIN, 8 * 64 * 32, hipArrayCreate(&p, &flat), hipArrayDestroy(p));
     PAIR(LEDGER_PLAIN, 8 * 64 * 32 * 4, hipArray3DCreate(&p, &deep), hipArrayDestroy(p));
 
     MUST_GIVE(0, hipMalloc(&p, 1000));
     MUST(probe_find(LEDGER_POINTER, (uint64_t)(size_t)p, &entry) && entry.is.device == 3);
     MUST_GIVE(0, hipMallocAsync(&held, 1000, NULL));
-    MUST_GIVE(0, hipDeviceReset());
-    MUST(probe_read().count[LEDGER_PLAIN] == 0);
-    MUST_GIVE(0, hipFreeAsync(held, NULL));
+    MUST_GIVE(0, hipDeviceReset()); /* of pools too, other than CUDA's */
+    MUST(probe_read().count[LEDGER_PLAIN] == 0 && probe_read().count[LEDGER_ASYNC] == 0);
 
     void *address = (void *)0x600000000000;
     MUST_GIVE(0, hipMemCreate(&p, 4 * MIB, &on_device, 0));

@@ -36,7 +36,8 @@ struct thing {
 
 static int threads;
 static void *shared[SHARED];
-static CUmemoryPool pools[DEVICES];
+static CUmemoryPool pools[DEVICES + 1];   /* the last one is of host memory */
+static cudaStream_t streams[DEVICES + 1]; /* one of each device; NULL */
 static pthread_barrier_t barrier;
 
 static __thread struct thing things[THINGS];
@@ -142,6 +143,8 @@ static void take(struct thing *thing, unsigned number) {
     size_t size = draw_size(), pitch;
     uint64_t before = allocated_now();
     struct cudaPitchedPtr pitched;
+    unsigned pool;
+    bool on_host = false;
     int failed = 1;
     thing->kind = POINTER;
     switch (draw(18)) {
@@ -151,10 +154,12 @@ static void take(struct thing *thing, unsigned number) {
         break;
     case 2:
     case 3:
-        failed = cudaMallocAsync(&thing->address, size, NULL);
+        failed = cudaMallocAsync(&thing->address, size, streams[draw(DEVICES + 1)]);
         break;
     case 4:
-        failed = cudaMallocFromPoolAsync(&thing->address, size, (cudaMemPool_t)pools[draw(DEVICES)], NULL);
+        pool = draw(DEVICES + 1);
+        on_host = pool == DEVICES;
+        failed = cudaMallocFromPoolAsync(&thing->address, size, (cudaMemPool_t)pools[pool], NULL);
         break;
     case 5:
         failed = cudaMallocManaged(&thing->address, UNIT * (1 + draw(64)), cudaMemAttachGlobal);
@@ -170,7 +175,7 @@ static void take(struct thing *thing, unsigned number) {
         failed = cuMemAlloc((CUdeviceptr *)&thing->address, size);
         break;
     case 9:
-        failed = cuMemAllocAsync((CUdeviceptr *)&thing->address, size, NULL);
+        failed = cuMemAllocAsync((CUdeviceptr *)&thing->address, size, streams[draw(DEVICES + 1)]);
         break;
     case 10:
         thing->kind = HOST;
@@ -206,7 +211,7 @@ static void take(struct thing *thing, unsigned number) {
     }
     if (failed)
         thing->kind = NOTHING;
-    else if (thing->kind != HOST && thing->kind != REGISTERED)
+    else if (thing->kind != HOST && thing->kind != REGISTERED && !on_host)
         note_taken(before);
 }
 
@@ -362,7 +367,8 @@ static void compare(void) {
         MUST_EQUAL(usage.live, on_device(&books));
         MUST_EQUAL(usage.torch_allocated,
                    books.live[FAKE_GPU_ASYNC] + (caches ? c10_cuda_allocated(device) : 0));
-        MUST_EQUAL(usage.pinned, host.live[FAKE_GPU_PINNED] + host.live[FAKE_GPU_REGISTERED]);
+        MUST_EQUAL(usage.pinned,
+                   host.live[FAKE_GPU_PINNED] + host.live[FAKE_GPU_REGISTERED] + host.live[FAKE_GPU_ASYNC]);
     }
     MUST_EQUAL(probe.bytes[LEDGER_PLAIN], sum.live[FAKE_GPU_PLAIN] + sum.live[FAKE_GPU_ARRAY]);
     MUST_EQUAL(probe.count[LEDGER_PLAIN], sum.count[FAKE_GPU_PLAIN] + sum.count[FAKE_GPU_ARRAY]);
@@ -371,8 +377,8 @@ static void compare(void) {
     MUST_EQUAL(probe.bytes[LEDGER_MANAGED], sum.live[FAKE_GPU_MANAGED]);
     MUST_EQUAL(probe.bytes[LEDGER_PHYSICAL], sum.live[FAKE_GPU_PHYSICAL]);
     MUST_EQUAL(probe.count[LEDGER_PHYSICAL], sum.count[FAKE_GPU_PHYSICAL]);
-    MUST_EQUAL(probe.bytes[LEDGER_PINNED], host.live[FAKE_GPU_PINNED]);
-    MUST_EQUAL(probe.count[LEDGER_PINNED], host.count[FAKE_GPU_PINNED]);
+    MUST_EQUAL(probe.bytes[LEDGER_PINNED], host.live[FAKE_GPU_PINNED] + host.live[FAKE_GPU_ASYNC]);
+    MUST_EQUAL(probe.count[LEDGER_PINNED], host.count[FAKE_GPU_PINNED] + host.count[FAKE_GPU_ASYNC]);
     MUST_EQUAL(probe.bytes[LEDGER_REGISTERED], host.live[FAKE_GPU_REGISTERED]);
 }
 
@@ -438,7 +444,12 @@ int main(int argc, char **argv) {
         CUmemPoolProps where = {.allocType = CU_MEM_ALLOCATION_TYPE_PINNED,
                                 .location = {CU_MEM_LOCATION_TYPE_DEVICE, device}};
         MUST_GIVE(0, cuMemPoolCreate(&pools[device], &where));
+        MUST_GIVE(0, cudaSetDevice(device));
+        MUST_GIVE(0, cudaStreamCreate(&streams[device]));
     }
+    CUmemPoolProps on_host = {.allocType = CU_MEM_ALLOCATION_TYPE_PINNED,
+                              .location.type = CU_MEM_LOCATION_TYPE_HOST};
+    MUST_GIVE(0, cuMemPoolCreate(&pools[DEVICES], &on_host));
     MUST_GIVE(0, pthread_barrier_init(&barrier, NULL, (unsigned)threads));
     for (int i = 0; i < threads; i++) {
         walkers[i].seed = (uint64_t)atoi(argv[1]) * 1000 + (uint64_t)i;

@@ -18,7 +18,8 @@ struct pool *pools_default(int device);
 struct pool *pools_current(int device);
 void pools_set_current(int device, struct pool *pool);
 
-/* A further pool of a device or of FAKE_GPU_HOST; NULL when memory is gone. Destroyed, it lives on until nothing of it is held. */
+/* A further pool, of a device or of FAKE_GPU_HOST; NULL when memory is gone. Destroyed, it lives on until nothing of it is
+ * held. */
 struct pool *pools_create(int device);
 enum gpu_error pools_destroy(struct pool *pool);
 
