@@ -34,6 +34,7 @@ __attribute__((visibility("default"))) int dlclose(void *library) {
     int saved_errno = errno;
     int (*real)(void *) = __atomic_load_n(&known, __ATOMIC_RELAXED);
     if (!real) *(void **)&real = resolve_next("dlclose"); /* libdl.so.2 (glibc before 2.34) may come late */
+    errno = saved_errno;
     if (!real) return -1;
     __atomic_store_n(&known, real, __ATOMIC_RELAXED);
     before();
