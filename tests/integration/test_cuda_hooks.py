@@ -331,6 +331,18 @@ def test_without_memory_for_the_ledger(hooked, limit):
     assert out.count("no memory to record GPU allocations") == 1
 
 
+@pytest.mark.parametrize("traced", [True, False])
+def test_a_fork_while_others_allocate(hooked, traced):
+    """HAMi-core issue 199."""
+    hooked("hooked_storm", "fork", link=["-l:libcuda.so.1"], preload=None if traced else [])
+
+
+@pytest.mark.parametrize("library", ["probe", "library"])
+def test_exit_while_others_allocate(hooked, probe, library):
+    for _ in range(10):
+        hooked("hooked_storm", "exit", link=["-l:libcuda.so.1"], preload=[probe if library == "probe" else LIBRARY])
+
+
 def test_a_reset_while_others_allocate(hooked):
     hooked("hooked_hazards", "reset", memory="1G")
 
