@@ -36,6 +36,7 @@ struct run {
     pid_t pid;
     bool own_group; /* of processes: nobody but us sends it signals */
     bool ended;
+    sigset_t early;    /* signals that came before it was there */
     sigset_t sent;     /* signals that it has had, from us or from the terminal */
     int stops;         /* SIGINTs and SIGTERMs */
     double first_stop; /* when; on now()'s clock */
@@ -133,10 +134,10 @@ static void pass_on(struct run *run, const struct signalfd_siginfo *info) {
         run->end.stop_signal = number;
     }
     sigaddset(&run->sent, number);
-    if (run->own_group || !is_from_keyboard(info))
-        kill(run->pid, number);
-    else if (number == SIGTSTP)
-        stop_with_the_rest();
+    bool from_keyboard = !run->own_group && is_from_keyboard(info);
+    if (!from_keyboard || sigismember(&run->early, number)) kill(run->pid, number);
+    if (from_keyboard && number == SIGTSTP) stop_with_the_rest();
+    sigdelset(&run->early, number);
 }
 
 /* ---- waiting ---- */
@@ -215,6 +216,7 @@ static bool start(struct run *run, char **command, const struct supervise_hooks 
     int tell[2]; /* closes with the child's exec */
     if (pipe2(tell, O_CLOEXEC) != 0) return not_forked(run, errno);
     run->own_group = !has_terminal();
+    sigpending(&run->early);
     run->pid = fork();
     int error = errno;
     if (run->pid == 0) become(command, run->own_group, hooks, tell[1]);

@@ -3,9 +3,12 @@
 import os
 import pty
 import re
+import shutil
+import subprocess
 import sys
 
 import pytest
+from programs import HERE
 
 from rig.launcher import COMFYDD
 from rig.process import wait_for
@@ -119,6 +122,16 @@ def test_ctrl_c_twice_kills_after_the_grace_period():
         terminal.read_until("heard 2\n")
         terminal.type(b"\x03")
         assert "killed when it had not stopped in time" in terminal.read_until("ended 137\n")
+
+
+def test_ctrl_c_before_the_command_is_there(tmp_path):
+    """The terminal has sent that to comfydd alone."""
+    library = tmp_path / "slow_start.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, HERE / "slow_start.c", "-ldl"], check=True, timeout=60)
+    with Terminal(shutil.which("env"), f"LD_PRELOAD={library}", COMFYDD, "run", "--", "sleep", "60") as terminal:
+        terminal.read_until("about to start\n")
+        terminal.type(b"\x03")
+        assert "was stopped with SIGINT" in terminal.read_until("ended 130\n")
 
 
 def test_a_hangup_ends_it_and_is_no_failure(tmp_path):
