@@ -85,7 +85,7 @@ static uint64_t host_oom_kills(void) {
     return kills;
 }
 
-void limit_before(const struct limit *limit, struct verdict_facts *facts) {
+void limit_before(struct limit *limit, struct verdict_facts *facts) {
     struct cgroup_counts counts = {0};
     facts->limit = limit->kind;
     facts->limit_bytes = limit->bytes;
@@ -93,11 +93,14 @@ void limit_before(const struct limit *limit, struct verdict_facts *facts) {
     facts->oom_kills_before = counts.kills;
     facts->limit_hits_before = counts.hits;
     facts->host_oom_kills_before = host_oom_kills();
+    for (size_t i = 0; i < LIMIT_LOOKS; i++)
+        limit->kills[i] = counts.kills;
 }
 
 void limit_after(const struct limit *limit, struct verdict_facts *facts) {
     struct cgroup_counts counts = {0};
     facts->has_group = facts->has_group && cgroup_group_counts(&limit->group, &counts);
+    facts->oom_kills_lately = limit->kills[0];
     facts->oom_kills_after = counts.kills;
     facts->limit_hits_after = counts.hits;
     facts->host_oom_kills_after = host_oom_kills();
@@ -106,9 +109,17 @@ void limit_after(const struct limit *limit, struct verdict_facts *facts) {
 
 /* ---- while it runs ---- */
 
+static void remember_kills(struct limit *limit) {
+    struct cgroup_counts counts;
+    if (!limit->has_group || !cgroup_group_counts(&limit->group, &counts)) return;
+    memmove(limit->kills, limit->kills + 1, sizeof limit->kills - sizeof *limit->kills);
+    limit->kills[LIMIT_LOOKS - 1] = counts.kills;
+}
+
 /* By looking, not by memory.high: above that the kernel slows the processes down so much that they would hang where they
  * should be killed and started again. */
 void limit_watch(struct limit *limit) {
+    remember_kills(limit);
     if (limit->kind != VERDICT_GROUP_LIMIT) return;
     double usage = (double)cgroup_group_usage(&limit->group), bytes = (double)limit->bytes;
     if (usage < 0.8 * bytes) limit->warned = false;

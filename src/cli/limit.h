@@ -12,13 +12,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define LIMIT_LOOKS 5 /* of limit_watch, that are remembered: seconds */
+
 struct limit {
     enum verdict_limit kind;
     uint64_t bytes;            /* 0: no limit */
     struct cgroup_group group; /* of our making, or the one we are in; for its counts when has_group */
     bool has_group;
-    int error;   /* -errno: why no group could be made */
-    bool warned; /* see limit_watch */
+    int error;                   /* -errno: why no group could be made */
+    uint64_t kills[LIMIT_LOOKS]; /* in the group, as the last looks have found them; the oldest first */
+    bool warned;                 /* see limit_watch */
 };
 
 /* Makes the group, where it can be. One for all runs of the command. */
@@ -31,10 +34,11 @@ void limit_describe(const struct limit *limit, char *text, size_t size);
 int limit_enter(const struct limit *limit);
 
 /* Writes the counts that a verdict needs: once before a run, once after it. */
-void limit_before(const struct limit *limit, struct verdict_facts *facts);
+void limit_before(struct limit *limit, struct verdict_facts *facts);
 void limit_after(const struct limit *limit, struct verdict_facts *facts);
 
-/* Says so once when nine tenths of the group's limit are in use; again after it was below eight. Call it now and then. */
+/* Remembers the group's counts, and says so once when nine tenths of its limit are in use; again after it was below eight.
+ * About every second. */
 void limit_watch(struct limit *limit);
 
 /* Sends SIGKILL to all that is in the group of our making. False when there is none, or it is empty. */

@@ -45,9 +45,16 @@ static const char *name_of(int number, char *text, size_t size) {
 
 /* ---- memory ---- */
 
+/* A failure of the command's own, by its exit code. */
+static bool failed(const struct verdict_facts *facts) {
+    bool was_ended = facts->stop_signal || facts->watchdog || facts->restart_wanted;
+    return facts->code != 0 && !facts->signalled && !signal_of(facts) && !was_ended;
+}
+
 /* Whether the group's counts, or the machine's where there are none, tell of a kill for memory. A kill anywhere counts
  * in the victim's group too: a group without one clears the machine's killer. */
 static bool killed_for_memory(const struct verdict_facts *facts) {
+    if (failed(facts)) return facts->has_group && facts->oom_kills_after > facts->oom_kills_lately;
     if (signal_of(facts) != SIGKILL || facts->we_killed) return false;
     return facts->has_group ? facts->oom_kills_after > facts->oom_kills_before
                             : facts->host_oom_kills_after > facts->host_oom_kills_before;

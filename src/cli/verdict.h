@@ -1,9 +1,9 @@
 /* verdict: why a process ended, from what is known about it. Pure: no clock, no I/O, no globals.
  *
  * A shell that ran the command ends with 128 + n, a Python that did with 256 - n, when signal n ended it: both are taken for
- * that signal (but 255, which is exit(-1) as a rule, and no SIGHUP). That a Python ended with a MemoryError is not seen
- * (its stderr stays its own); where the limit is one on allocations (RLIMIT_DATA), a failure close to it is taken for
- * one. */
+ * that signal (but 255, which is exit(-1) as a rule, and no SIGHUP). A start script may end with a code of its own: a failure
+ * right after a kill for memory in the group is taken for one. That a Python ended with a MemoryError is not seen (its
+ * stderr stays its own); where the limit is one on allocations (RLIMIT_DATA), a failure close to it is taken for one. */
 #ifndef COMFYDD_VERDICT_H
 #define COMFYDD_VERDICT_H
 
@@ -43,12 +43,13 @@ struct verdict_facts {
     int stop_signal; /* what it was told to stop with, by us or by the terminal; 0: it was not */
     bool we_killed;  /* by our own SIGKILL, because it had not stopped in time */
     enum verdict_watchdog watchdog;
-    double watchdog_s;                          /* its patience with a lack of progress */
-    bool restart_wanted;                        /* ComfyUI-Manager's reboot file is there */
-    enum verdict_limit limit;                   /* what kind limit_bytes is of */
-    uint64_t limit_bytes, peak_bytes;           /* peak: of the group, else of a process; 0 when unknown */
-    bool has_group;                             /* its control group's counts are known: */
-    uint64_t oom_kills_before, oom_kills_after; /* kills for memory in the group, whoever's memory ran out */
+    double watchdog_s;                /* its patience with a lack of progress */
+    bool restart_wanted;              /* ComfyUI-Manager's reboot file is there */
+    enum verdict_limit limit;         /* what kind limit_bytes is of */
+    uint64_t limit_bytes, peak_bytes; /* peak: of the group, else of a process; 0 when unknown */
+    bool has_group;                   /* its control group's counts are known: */
+    /* Kills for memory in the group, whoever's memory ran out; lately: as it was some seconds before the end. */
+    uint64_t oom_kills_before, oom_kills_lately, oom_kills_after;
     uint64_t limit_hits_before, limit_hits_after; /* how often the group's own limit was reached */
     uint64_t host_oom_kills_before,
         host_oom_kills_after; /* oom_kill of /proc/vmstat: anywhere on the machine */

@@ -118,6 +118,7 @@ static bool is_one_of(const char *word, const char *const *words) {
 /* Nothing tells of memory: no count has risen, and allocations were not limited. */
 static bool memory_is_innocent(const struct verdict_facts *facts) {
     return facts->limit != VERDICT_DATA_LIMIT && facts->oom_kills_after <= facts->oom_kills_before &&
+           facts->oom_kills_after <= facts->oom_kills_lately &&
            facts->host_oom_kills_after <= facts->host_oom_kills_before;
 }
 

@@ -23,10 +23,10 @@ V1 = ["oom_kill_disable 0\nunder_oom 0\noom_kill 3\n", "12\n", "inactive_file 1\
 V1 += ["5000\n", "9000\n", "9223372036854771712\n"]
 
 
-def facts(flags=0, code=0, stop_signal=0, limit=NO_LIMIT, limit_bytes=0, peak=0, counts=(0,) * 6):
+def facts(flags=0, code=0, stop_signal=0, limit=NO_LIMIT, limit_bytes=0, peak=0, counts=(0,) * 7):
     """The fuzzer's eight bytes, and a struct verdict_facts of which only the numbers count."""
     head = struct.pack("<BBBB4x", flags, code, stop_signal, limit)
-    return head + struct.pack("<24x QQ 8x 6Q", limit_bytes, peak, *counts)
+    return head + struct.pack("<40x QQ 8x 7Q", limit_bytes, peak, *counts)
 
 
 def texts(cgroup, v2=True, v1=True):
@@ -39,14 +39,15 @@ def texts(cgroup, v2=True, v1=True):
 limit = {"limit": GROUP_LIMIT, "limit_bytes": 64 * MiB, "peak": 64 * MiB}
 SEEDS = {
     "success": facts() + texts("0::/\n"),
-    "our_limit": facts(SIGNALLED | HAS_GROUP, SIGKILL - 1, **limit, counts=(0, 1, 0, 3, 5, 6)) + texts("0::/\n", v1=False),
-    "container": facts(SIGNALLED | HAS_GROUP, SIGKILL - 1, **limit, counts=(0, 1, 0, 0, 5, 6)) + texts("5:memory:/docker/c\n"),
-    "machine": facts(SIGNALLED, SIGKILL - 1, counts=(0, 0, 0, 0, 5, 6)) + texts("", v2=False),
+    "our_limit": facts(SIGNALLED | HAS_GROUP, SIGKILL - 1, **limit, counts=(0, 0, 1, 0, 3, 5, 6)) + texts("0::/\n", v1=False),
+    "container": facts(SIGNALLED | HAS_GROUP, SIGKILL - 1, **limit, counts=(0, 0, 1, 0, 0, 5, 6)) + texts("5:memory:/docker/c\n"),
+    "machine": facts(SIGNALLED, SIGKILL - 1, counts=(0, 0, 0, 0, 0, 5, 6)) + texts("", v2=False),
     "data_limit": facts(0, 1, limit=DATA_LIMIT, limit_bytes=64 * MiB, peak=60 * MiB) + texts("nonsense"),
     "stopped": facts(SIGNALLED | WE_KILLED, SIGKILL - 1, 15) + texts("0::/a.service\n"),
     "crashed": facts(SIGNALLED, 10) + texts("9:cpu,memory:/x\n0::/\n"),
     "restart": facts(RESTART_WANTED) + STAT.encode(),
-    "shell": facts(HAS_GROUP, 137, counts=(1, 2, 0, 0, 0, 0)) + STAT.encode(),
+    "wrapper": facts(HAS_GROUP, 1, counts=(1, 1, 2, 0, 0, 0, 0)) + STAT.encode(),
+    "shell": facts(HAS_GROUP, 137, counts=(1, 1, 2, 0, 0, 0, 0)) + STAT.encode(),
 }
 
 for name, seed in SEEDS.items():

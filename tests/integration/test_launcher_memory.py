@@ -102,6 +102,18 @@ def test_a_memory_kill_by_the_container_without_a_limit_of_ours():
     assert "was killed for memory by the machine or the container" in done.stderr
 
 
+def test_one_whose_child_was_killed_for_memory_is_started_again(tmp_path):
+    """A start script need not tell what its child died of. A kill long before counts for nothing."""
+    script = f'test -e {tmp_path}/been && exit 0; touch {tmp_path}/been; {sys.executable} -c "{HOG}" 200; exit 1'
+    with v1_group("child", 64 * MiB) as (_, enter):
+        done = run("--memory-limit=none", "--", "sh", "-c", script, before=enter)
+        assert done.returncode == 0, done.stderr
+        assert "was killed for memory by the machine or the container" in done.stderr
+        (tmp_path / "been").unlink()
+        done = run("--memory-limit=none", "--", "sh", "-c", script.replace("; exit", "; sleep 7; exit"), before=enter)
+        assert done.returncode == 1 and "ended with exit code 1" in done.stderr
+
+
 def test_it_is_started_again_after_a_memory_kill(tmp_path):
     script = f'test -e {tmp_path}/been && exit 0; touch {tmp_path}/been; exec {sys.executable} -c "{HOG}" 200'
     with v1_group("again") as (group, enter):

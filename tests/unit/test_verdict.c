@@ -7,11 +7,14 @@
 
 #define GiB (UINT64_C(1) << 30)
 
-/* A group in which one process was killed for memory; `hits`: how often the group's own limit was reached. */
+/* A group in which one process was killed for memory, just now or before; `hits`: how often the group's own limit was reached. */
 #define KILL_IN_GROUP(hits)                                                                                  \
-    .has_group = true, .oom_kills_before = 2, .oom_kills_after = 3, .limit_hits_before = 5,                  \
-    .limit_hits_after = 5 + (hits)
-#define QUIET_GROUP .has_group = true, .oom_kills_before = 2, .oom_kills_after = 2
+    .has_group = true, .oom_kills_before = 2, .oom_kills_lately = 2, .oom_kills_after = 3,                   \
+    .limit_hits_before = 5, .limit_hits_after = 5 + (hits)
+#define EARLIER_KILL_IN_GROUP                                                                                \
+    .has_group = true, .oom_kills_before = 2, .oom_kills_lately = 3, .oom_kills_after = 3,                   \
+    .limit_hits_before = 5, .limit_hits_after = 6
+#define QUIET_GROUP .has_group = true, .oom_kills_before = 2, .oom_kills_lately = 2, .oom_kills_after = 2
 #define HOST_KILL   .host_oom_kills_before = 7, .host_oom_kills_after = 8
 #define LIMITED     .limit = VERDICT_GROUP_LIMIT, .limit_bytes = 64 * GiB, .peak_bytes = 64 * GiB
 #define DATA(peak)  .limit = VERDICT_DATA_LIMIT, .limit_bytes = 64 * GiB, .peak_bytes = (peak)*GiB
@@ -142,12 +145,40 @@ static const struct {
      "ProcessKilled",
      "not for memory"},
     {"a child killed for memory, the command failing later",
-     {.code = 1, KILL_IN_GROUP(1), LIMITED},
+     {.code = 1, EARLIER_KILL_IN_GROUP, LIMITED},
      VERDICT_FAILURE,
      1,
      "error",
      "ProcessExited",
      "exit code 1"},
+    {"a child killed for memory, the command failing at once",
+     {.code = 1, KILL_IN_GROUP(1), LIMITED},
+     VERDICT_MEMORY,
+     1,
+     "killed",
+     "OOMKilled",
+     "its limit"},
+    {"a child killed for memory by the container, the command failing at once",
+     {.code = 1, KILL_IN_GROUP(1), DATA(10)},
+     VERDICT_MEMORY,
+     1,
+     "killed",
+     "OOMKilled",
+     "the machine or the container"},
+    {"a child killed for memory, the command stopped and failing at once",
+     {.code = 1, .stop_signal = SIGINT, KILL_IN_GROUP(1), LIMITED},
+     VERDICT_STOPPED,
+     1,
+     "interrupted",
+     "",
+     "SIGINT"},
+    {"a child killed for memory, the command ending well",
+     {.code = 0, KILL_IN_GROUP(1), LIMITED},
+     VERDICT_SUCCESS,
+     0,
+     "interrupted",
+     "",
+     "ended"},
     {"a child killed for memory, a crash later",
      {BY(SIGSEGV), KILL_IN_GROUP(1), LIMITED},
      VERDICT_CRASH,
