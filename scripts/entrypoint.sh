@@ -4,10 +4,10 @@
 #   ENTRYPOINT ["/opt/comfydd/bin/comfydd-entrypoint"]
 #   CMD ["/start.sh"]                                         what the image's own ENTRYPOINT and CMD were
 #
-# COMFYUI_PATH names ComfyUI's folder, when it is in none of the usual places. Options of comfydd run are given as
-# COMFYDD_* variables. For images whose start script overwrites LD_PRELOAD: COMFYDD_LD_SO_PRELOAD=/etc/ld.so.preload adds the
-# library to that file, which every program of the container then reads. Only when it is asked for, and never on a host:
-# nothing here can tell for certain that /etc is not everybody's.
+# COMFYUI_PATH names ComfyUI's folder, when it is in none of the usual places, COMFYDD_PROGRAM the program, when it is not
+# beside this script. Options of comfydd run are given as COMFYDD_* variables. For images whose start script overwrites
+# LD_PRELOAD: COMFYDD_LD_SO_PRELOAD=/etc/ld.so.preload adds the library to that file, which every program of the container
+# then reads. Only when it is asked for, and never on a host: nothing here can tell for certain that /etc is not everybody's.
 # Whatever is missing, the command runs: tracing must never keep ComfyUI from starting.
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
@@ -71,7 +71,7 @@ fi
 
 [ -z "$library" ] || library=$(CDPATH='' cd -- "$(dirname -- "$library")" && pwd -P)/${library##*/}
 preload_everywhere "$library"
-if [ -n "${COMFYDD_PROGRAM:-}" ] || "$program" --version >/dev/null 2>&1; then exec "$program" run -- "$@"; fi
+if "$program" --version >/dev/null 2>&1; then exec "$program" run -- "$@"; fi
 say "${program:-comfydd beside $0}: missing, or not for this machine; running without a supervisor"
 [ -z "$library" ] || ! loads "$library" || export LD_PRELOAD="$library${LD_PRELOAD:+:$LD_PRELOAD}"
 exec "$@"

@@ -51,7 +51,7 @@ def test_never_preloads_it_twice(separator):
     assert preload(LD_PRELOAD=already) == (already, "")
 
 
-@pytest.mark.parametrize("name", ["with space", "with:colon"])
+@pytest.mark.parametrize("name", ["with space", "with:colon", "with$LIB"])
 def test_a_path_that_cannot_be_preloaded(tmp_path, name):
     for folder in ("scripts", "build"):
         (tmp_path / name / folder).mkdir(parents=True)
