@@ -3,12 +3,16 @@
 import contextlib
 import http.client
 import signal
+import sqlite3
 
 import pytest
+from programs import HERE
 from strict_agent_process import StrictAgent
 
-from rig import session
+from rig import pythons, session
 from rig.cgroups import v1_group
+from rig.fake_cuda import FakeCuda
+from rig.launcher import read_only_groups, run
 from rig.process import free_ports, wait_for
 from rig.supervised import TOO_LARGE, Supervised
 from rig.workflows import prompt
@@ -62,6 +66,40 @@ def test_a_memory_kill_in_the_middle_of_a_node(agent, tmp_path):
             assert job == ["job-7", prompt_id, "failed"]
             assert reason.startswith("OOMKilled: ") and (node, class_type) == ("2", "EmptyImage")
             application.said(r"(?s)listening on port.*listening on port")
+
+
+# A node dies, once the library has noted what memory it has.
+GPU_PROGRAM = """
+import os, signal
+from gpu_program import *
+from rig import flight
+
+class Die(nodes.Node):
+    INPUTS = {"value": {}}
+
+    def run(self, value):
+        tensor = Tensor(3 << 30)
+        flight.wait_for_vram(3 << 30)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+nodes.NODE_CLASS_MAPPINGS["Die"] = Die
+workflow("job-7", n1=("Number", {"value": 1}), n2=("Die", {"value": ("1", 0)}), n3=("Show", {"value": ("2", 0)}))
+"""
+
+
+def test_a_gpu_where_allocations_are_limited(agent, tmp_path):
+    """CUDA reserves more addresses than any limit allows, and GPU memory is no memory of the process. The job's row has it."""
+    fake = FakeCuda(tmp_path)
+    variables = {**fake.environment, "PYTHONPATH": f"{HERE}:{HERE.parent}", "DD_TRACE_AGENT_URL": agent.url}
+    jobs = [f"--jobs-db=sqlite:{tmp_path}/jobs.db", f"--state={tmp_path}/state"]
+    words = ["--memory-limit=1G", "--restart=never", *jobs, "--", pythons.default(), "-c", GPU_PROGRAM]
+    done = run(*words, before=read_only_groups(), cwd=HERE.parent / "fakes" / "comfyui" / "a3", **variables)
+    assert done.returncode == 137 and "RLIMIT_DATA is set to 1.00 GiB" in done.stderr, done.stderr
+    with contextlib.closing(sqlite3.connect(tmp_path / "jobs.db")) as connection:
+        (row,) = connection.execute("SELECT job_id, state, node_id, peak_memory_bytes FROM comfydd_jobs").fetchall()
+    assert row == ("job-7", "failed", "2", 3 << 30)
+    trace = died(agent)
+    assert trace.root["metrics"]["memory.vram.peak_bytes"] == 3 << 30
 
 
 def test_every_job_is_recorded_when_asked_for(agent, tmp_path):

@@ -4,13 +4,14 @@ import dataclasses
 import os
 import pathlib
 import struct
+import time
 
 HEADER = struct.Struct("<Q II Q II II I III QQ i I Q 40s QQ QQQ")
 SPAN = struct.Struct("<QQQ ddd bbB5x QQ QQ Q HBBI")
 SLOT = struct.Struct("<I4xQ")
 RECORD = struct.Struct("<II")
 PID, START, BOOT_ID = 14, 16, 17  # their places in it
-ALIVE, REPLACED = HEADER.size + 16, HEADER.size + 72  # bytes before those fields
+ALIVE, VRAM_PEAK, REPLACED = HEADER.size + 16, HEADER.size + 48, HEADER.size + 72  # bytes before those fields
 WANTED, OPEN = 1, 2
 
 
@@ -54,10 +55,22 @@ def read(path):
     return flight
 
 
-def set_alive(pid, seconds):
-    """Says when the process gave its last sign of life. The file stays open: closing it would end its owner's lock."""
-    (path,) = pathlib.Path(os.environ["COMFYDD_FLIGHT_FOLDER"]).glob(f"comfydd-*-{pid}-*")
-    os.pwrite(os.open(path, os.O_RDWR), struct.pack("<Q", int(seconds * 1e9)), ALIVE)
+def _own():
+    """A descriptor of this process's. It stays open: closing it would end its owner's lock."""
+    (path,) = pathlib.Path(os.environ["COMFYDD_FLIGHT_FOLDER"]).glob(f"comfydd-*-{os.getpid()}-*")
+    return os.open(path, os.O_RDWR)
+
+
+def set_alive(seconds):
+    """Says when this process gave its last sign of life."""
+    os.pwrite(_own(), struct.pack("<Q", int(seconds * 1e9)), ALIVE)
+
+
+def wait_for_vram(peak):
+    """Until the library has noted that this process's workflow has had so many bytes of GPU memory."""
+    file = _own()
+    while struct.unpack("<Q", os.pread(file, 8, VRAM_PEAK))[0] < peak:
+        time.sleep(0.01)
 
 
 def move_to_another_boot(path):
