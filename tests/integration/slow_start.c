@@ -13,7 +13,8 @@ int pipe2(int ends[2], int flags) {
     if (strcmp(program_invocation_short_name, "comfydd") == 0) {
         ssize_t written = write(STDERR_FILENO, text, sizeof text - 1);
         (void)written;
-        for (int tries = 0; tries < 2000 && sigpending(&pending) == 0 && !sigismember(&pending, SIGINT); tries++)
+        for (int tries = 0; tries < 2000 && sigpending(&pending) == 0 && !sigismember(&pending, SIGINT);
+             tries++)
             nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
     }
     return ((int (*)(int *, int))dlsym(RTLD_NEXT, "pipe2"))(ends, flags);

@@ -12,11 +12,15 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,6 +29,44 @@ enum { SIZE = 8192, DAY = 86400 };
 
 static const char *folder;
 static struct process_identity self;
+
+/* ---- what the kernel answers, where a test wants something else ---- */
+
+static uint64_t room_for; /* files of SIZE that the folder takes, those in it included; 0: as it is */
+static const char *removed_by_then; /* by another process, when we have the lock */
+static bool cannot_reserve;
+
+static uint64_t count_files(void) {
+    uint64_t count = 0;
+    DIR *list = opendir(folder);
+    for (struct dirent *entry; (entry = readdir(list));)
+        count += entry->d_name[0] != '.';
+    closedir(list);
+    return count;
+}
+
+int statvfs(const char *at, struct statvfs *room) {
+    struct statfs found;
+    if (statfs(at, &found)) return -1;
+    *room = (struct statvfs){.f_frsize = (unsigned long)found.f_bsize, .f_bavail = found.f_bavail};
+    if (room_for) *room = (struct statvfs){.f_frsize = SIZE, .f_bavail = room_for - count_files()};
+    return 0;
+}
+
+int fallocate(int fd, int mode, off_t offset, off_t size) {
+    if (cannot_reserve) errno = ENOSPC;
+    return cannot_reserve ? -1 : (int)syscall(SYS_fallocate, fd, mode, offset, size);
+}
+
+int fcntl(int fd, int command, ...) {
+    va_list arguments;
+    va_start(arguments, command);
+    void *argument = va_arg(arguments, void *);
+    va_end(arguments);
+    if (command == F_SETLK && removed_by_then) unlink(removed_by_then);
+    return (int)syscall(SYS_fcntl, fd, command, argument);
+}
+
 static char path[PATH_MAX]; /* of what was claimed last */
 
 static int start(void **state) {
@@ -35,6 +77,9 @@ static int start(void **state) {
 }
 
 static int finish(void **state) {
+    room_for = 0;
+    removed_by_then = NULL;
+    cannot_reserve = false;
     flight_files_remove();
     return tree_teardown(state);
 }
@@ -168,14 +213,24 @@ static void a_file_whose_lock_is_gone_still_has_its_owner(void **state) {
     assert_true(flight_files_has_own());
 }
 
+static int descriptors(void) {
+    int count = 0;
+    for (int fd = 0; fd < 64; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
+    return count;
+}
+
 static void a_forked_child_makes_its_own(void **state) {
     (void)state;
     assert_true(flight_files_create(folder, SIZE) >= 0);
     pid_t pid = fork();
     if (pid == 0) {
         flight_files_remove(); /* not the child's */
+        int before = descriptors();
         bool right = !flight_files_has_own() && access(name_of(self, 0), F_OK) == 0 &&
-                     flight_files_create(folder, SIZE) >= 0 && access(name_of(process_self(), 0), F_OK) == 0;
+                     flight_files_create(folder, SIZE) >= 0 &&
+                     access(name_of(process_self(), 0), F_OK) == 0 &&
+                     descriptors() == before; /* one in the place of its parent's */
         flight_files_remove();
         _exit(right && access(name_of(process_self(), 0), F_OK) != 0 ? 0 : 1);
     }
@@ -219,6 +274,18 @@ static void a_folder_that_refuses_is_done_without(void **state) {
     assert_false(flight_files_has_own());
 }
 
+static void a_file_takes_a_quarter_of_the_room_and_leaves_nothing_where_it_fails(void **state) {
+    (void)state;
+    room_for = 3;
+    assert_int_equal(flight_files_create(folder, SIZE), -ENOSPC);
+    room_for = 4;
+    cannot_reserve = true;
+    assert_int_equal(flight_files_create(folder, SIZE), -ENOSPC);
+    assert_int_equal(count_files(), 0);
+    cannot_reserve = false;
+    assert_true(flight_files_create(folder, SIZE) >= 0);
+}
+
 static bool count(void *context, int file, const char *found) {
     (void)file, (void)found;
     return ++*(unsigned *)context < 100;
@@ -246,6 +313,33 @@ static void files_do_not_pile_up(void **state) {
     assert_int_equal(access(name_of(self, MOST + 2), F_OK), 0);
     flight_files_make_room(folder, &next);
     assert_int_equal(access(name_of(somebody_dead(), 2), F_OK), 0); /* there is room */
+}
+
+/* But not where nothing is gained by it. */
+static void files_of_the_dead_make_room_for_a_new_one(void **state) {
+    (void)state;
+    struct flight_header header = header_of(somebody_dead());
+    for (unsigned i = 0; i < 4; i++) {
+        char *content = calloc(1, SIZE);
+        leave(name_of(somebody_dead(), i), &header);
+        int fd = open(name_of(somebody_dead(), i), O_WRONLY | O_APPEND);
+        assert_int_equal(ftruncate(fd, sizeof header), 0);
+        assert_int_equal(write(fd, content, SIZE - sizeof header), SIZE - sizeof header);
+        close(fd);
+        free(content);
+    }
+    const struct process_identity next = {.pid = getppid()};
+    room_for = 8;
+    flight_files_make_room(folder, &next);
+    assert_int_equal(count_files(), 4);
+    room_for = 6;
+    capture_start();
+    flight_files_make_room(folder, &next);
+    assert_non_null(strstr(capture_stop(), "removed 2 old files"));
+    assert_int_equal(count_files(), 2);
+    room_for = 3;
+    flight_files_make_room(folder, &next);
+    assert_int_equal(count_files(), 2);
 }
 
 static void files_of_a_living_supervisor_are_removed_by_that_one(void **state) {
@@ -289,6 +383,14 @@ static void a_file_that_was_removed_meanwhile_is_not_claimed(void **state) {
     assert_int_equal(unlink(path), 0);
     close(fd);
     assert_int_equal(claim(), -ENOENT);
+}
+
+/* By who had it until then: the same name may be a new file's. */
+static void a_file_that_was_removed_before_the_lock_is_not_claimed(void **state) {
+    (void)state;
+    leave_dead();
+    removed_by_then = name_of(somebody_dead(), 0);
+    assert_int_equal(flight_files_claim(removed_by_then, &self), -EPERM);
 }
 
 static void links_and_other_things_are_left_alone(void **state) {
@@ -531,10 +633,13 @@ int main(void) {
         TEST(a_forked_child_makes_its_own),
         TEST(a_program_that_replaced_another_claims_what_that_left),
         TEST(a_folder_that_refuses_is_done_without),
+        TEST(a_file_takes_a_quarter_of_the_room_and_leaves_nothing_where_it_fails),
         TEST(files_do_not_pile_up),
+        TEST(files_of_the_dead_make_room_for_a_new_one),
         TEST(files_of_a_living_supervisor_are_removed_by_that_one),
         TEST(the_dead_ones_are_claimed_once),
         TEST(a_file_that_was_removed_meanwhile_is_not_claimed),
+        TEST(a_file_that_was_removed_before_the_lock_is_not_claimed),
         TEST(links_and_other_things_are_left_alone),
         TEST(a_link_in_the_way_of_a_new_file_is_not_followed),
         TEST(files_that_others_could_have_written_are_left_alone),

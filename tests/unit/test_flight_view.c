@@ -351,6 +351,30 @@ static void a_damaged_record_ends_the_ring_but_not_the_slots(void **state) {
     span_discard(open);
 }
 
+/* Its head is not where a record ends, or a record goes on behind the ring's end. */
+static void a_record_that_ends_elsewhere_ends_the_ring(void **state) {
+    (void)state;
+    struct found found;
+    finish(1);
+    finish(2);
+    header()->ring_head -= 8;
+    assert_int_equal(read_all(memory, memory_size, &found), 1);
+    header()->ring_head += 8;
+    uint64_t size = header()->ring_head / 2;
+    while (header()->ring_head <= FLIGHT_RING_SIZE - 2 * size)
+        finish(3);
+    uint64_t last = header()->ring_head - size;
+    header()->ring_tail = header()->ring_head;
+    finish(4);
+    finish(5); /* the last one before the ring's end, and the first one in it */
+    assert_true(header()->ring_head > FLIGHT_RING_SIZE);
+    header()->ring_tail = last;
+    struct flight_record *record = (struct flight_record *)(memory + header()->ring_offset + last);
+    record->size = (uint32_t)(FLIGHT_RING_SIZE - last + 8);
+    record->span.tags_size = (uint32_t)(record->size - sizeof *record);
+    assert_int_equal(read_all(memory, memory_size, &found), 0);
+}
+
 static void damaged_entries_are_left_out(void **state) {
     (void)state;
     finish(1); /* a text of 16 bytes, a number of 16 */
@@ -442,6 +466,7 @@ int main(void) {
         WITH_FLIGHT(a_foreign_or_unfinished_or_newer_mapping_is_refused),
         WITH_FLIGHT(a_header_that_contradicts_itself_is_refused),
         WITH_FLIGHT(a_damaged_record_ends_the_ring_but_not_the_slots),
+        WITH_FLIGHT(a_record_that_ends_elsewhere_ends_the_ring),
         WITH_FLIGHT(damaged_entries_are_left_out),
         WITH_FLIGHT(no_flipped_bit_leads_outside),
         cmocka_unit_test(memories_made_by_others_are_read),

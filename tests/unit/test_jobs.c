@@ -125,6 +125,15 @@ static void many_events_arrive_in_order(void **state) {
     assert_int_equal(size_of_spool(), 0);
 }
 
+static void a_number_is_one_in_a_table_without_types_too(void **state) {
+    (void)state;
+    ask("CREATE TABLE log (peak)");
+    struct jobs *jobs = open_jobs("INSERT INTO log VALUES (:peak_memory)");
+    jobs_write(jobs, &(struct job_event){.state = "failed", .peak_memory_bytes = 5});
+    jobs_close(jobs, 30);
+    assert_string_equal(ask("SELECT peak, typeof(peak) FROM log"), "5|integer\n");
+}
+
 static void long_texts_are_cut(void **state) {
     (void)state;
     char *lengthy = malloc(100001);
@@ -274,6 +283,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(a_job_s_row_follows_its_states),
         TEST(many_events_arrive_in_order),
+        TEST(a_number_is_one_in_a_table_without_types_too),
         TEST(long_texts_are_cut),
         TEST(what_is_left_in_the_spool_is_written_by_the_next),
         TEST(what_others_have_left_is_adopted_before_our_own),

@@ -167,7 +167,8 @@ static void the_running_workflow_is_shown(void **state) {
     leave_open(open_node(10, 11, "1", "Outer"));
     leave_open(open_node(10, 12, "2", "KSampler"));
     leave_open(open_workflow(10));
-    assert_recovered(0, 4, 0);
+    finish_nodes(10, 13, 1); /* it was over */
+    assert_recovered(0, 5, 0);
     assert_int_equal(seen.times, 1);
     assert_string_equal(seen.prompt_id, "prompt");
     assert_string_equal(seen.job_id, "job");
@@ -203,6 +204,14 @@ static void an_unknown_death_was_at_the_last_sign_of_life(void **state) {
     flight_note_life(flight, UINT64_MAX); /* a lie */
     assert_int_equal(recover_send(file, &unknown, &settings, 0, -1, see, &seen, NULL), -EAGAIN);
     assert_true(seen.workflow.death_ns <= clock_wall_ns());
+}
+
+/* The clock was set back between its beginning and the death. */
+static void what_began_after_the_death_took_no_time(void **state) {
+    (void)state;
+    leave_open(open_workflow(killed.death_ns));
+    assert_recovered(0, 1, 0);
+    assert_int_equal(fake_agent_seen(&agent)->spans[0].duration, 0);
 }
 
 static void a_snapshot_is_completed(void **state) {
@@ -269,6 +278,15 @@ static void what_is_too_large_is_split(void **state) {
     finish_nodes(10, 11, 200);
     fake_agent_limit(&agent, 20000);
     assert_recovered(0, 200, 0);
+    assert_received_once(11, 200);
+}
+
+static void the_half_that_was_taken_is_not_sent_again(void **state) {
+    (void)state;
+    finish_nodes(10, 11, 200);
+    fake_agent_script(&agent, 3, (int[]){413, 200, 503});
+    assert_int_equal(recover(60), 0);
+    assert_int_equal(result.sent, 200);
     assert_received_once(11, 200);
 }
 
@@ -430,12 +448,14 @@ int main(void) {
         TEST(the_running_workflow_is_shown),
         TEST(a_workflow_without_names_is_shown_too),
         TEST(an_unknown_death_was_at_the_last_sign_of_life),
+        TEST(what_began_after_the_death_took_no_time),
         TEST(a_snapshot_is_completed),
         TEST(an_agent_that_is_away_gets_it_later),
         TEST(patience_is_shown),
         TEST(patience_has_an_end),
         TEST(what_was_taken_before_a_failure_is_not_sent_again),
         TEST(what_is_too_large_is_split),
+        TEST(the_half_that_was_taken_is_not_sent_again),
         TEST(patience_ends_with_an_interrupt),
         TEST(what_is_refused_stays_in_the_file),
         TEST(a_look_tells_the_same_and_changes_nothing),

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -79,6 +80,26 @@ static void set_file(const char *content) {
 }
 
 /* ---- a queue ---- */
+
+/* Of the program under test too. */
+static unsigned syncs;
+int fsync(int fd) {
+    syncs++;
+    return (int)syscall(SYS_fsync, fd);
+}
+
+static void every_change_is_on_disk_when_a_call_returns(void **state) {
+    (void)state;
+    open_again();
+    for (unsigned i = 1; i <= 3; i++) {
+        append("{}");
+        assert_int_equal(syncs, i);
+    }
+    for (unsigned i = 4; i <= 6; i++) {
+        take("{}");
+        assert_true(syncs >= i);
+    }
+}
 
 static void first_in_first_out(void **state) {
     (void)state;
@@ -164,7 +185,8 @@ static void a_file_cut_anywhere(void **state) {
 static void what_is_no_entry_is_passed_over(void **state) {
     (void)state;
     set_file(
-        "\n{}\n{\"done\":0,\"event\":\nnonsense\n" ENTRY(1) "{\"done\":2,\"event\":{}}\n" ENTRY(2) "\n\n");
+        "\n{}\n{\"done\":0,\"event\":\nnonsense\n" ENTRY(1) "{\"done\":0,\"event\":{\"n\":9}]\n"
+                                                            "{\"done\":2,\"event\":{}}\n" ENTRY(2) "\n\n");
     open_again();
     take("{\"n\":1}");
     take("{\"n\":2}");
@@ -253,6 +275,7 @@ static void a_spool_has_an_end(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
     const struct CMUnitTest tests[] = {
+        TEST(every_change_is_on_disk_when_a_call_returns),
         TEST(first_in_first_out),
         TEST(entries_longer_than_what_is_read_at_once),
         TEST(entries_outlast_their_process),

@@ -7,7 +7,7 @@
 
 #define GiB (UINT64_C(1) << 30)
 
-/* A group in which one process was killed for memory, just now or before; `hits`: how often the group's own limit was reached. */
+/* A group in which a process was killed for memory, just now or before; `hits`: how often its own limit was reached. */
 #define KILL_IN_GROUP(hits)                                                                                  \
     .has_group = true, .oom_kills_before = 2, .oom_kills_lately = 2, .oom_kills_after = 3,                   \
     .limit_hits_before = 5, .limit_hits_after = 5 + (hits)
@@ -30,6 +30,7 @@ static const struct {
     {"a good end", {.code = 0}, VERDICT_SUCCESS, 0, "interrupted", "", "ended"},
     {"an exit code", {.code = 3}, VERDICT_FAILURE, 3, "error", "ProcessExited", "exit code 3"},
     {"an exit code above the signals", {.code = 200}, VERDICT_FAILURE, 200, "error", "ProcessExited", "200"},
+    {"the first one above them", {.code = 160}, VERDICT_FAILURE, 160, "error", "ProcessExited", "160"},
     {"exit(-1)", {.code = 255}, VERDICT_FAILURE, 255, "error", "ProcessExited", "exit code 255"},
     {"a crash", {BY(SIGSEGV)}, VERDICT_CRASH, 139, "killed", "SIGSEGV", "crashed with SIGSEGV"},
     {"an abort", {BY(SIGABRT)}, VERDICT_CRASH, 134, "killed", "SIGABRT", "SIGABRT"},
@@ -268,6 +269,21 @@ static const struct {
      "OOMKilled",
      "limit"},
 
+    {"a failed allocation while stopping",
+     {.code = 1, .stop_signal = SIGTERM, DATA(63)},
+     VERDICT_MEMORY,
+     1,
+     "killed",
+     "OOMKilled",
+     "probably"},
+
+    {"a restart by comfy-cli, after an end with 1",
+     {.code = 1, .restart_wanted = true},
+     VERDICT_RESTART,
+     1,
+     "interrupted",
+     "",
+     "started again"},
     {"a restart by comfy-cli",
      {.code = 0, .restart_wanted = true},
      VERDICT_RESTART,
