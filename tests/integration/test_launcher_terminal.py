@@ -1,11 +1,14 @@
 """comfydd run at a terminal: the command has it, and takes part in job control."""
 
+import fcntl
 import os
 import pty
 import re
 import shutil
+import struct
 import subprocess
 import sys
+import termios
 
 import pytest
 from programs import HERE
@@ -104,6 +107,10 @@ def test_a_command_at_a_terminal():
         terminal.type(b"\x1c")
         seen = terminal.read_until("heard 3\n")
         assert "heard 2" not in seen
+        fcntl.ioctl(terminal.fd, termios.TIOCSWINSZ, struct.pack("4H", 20, 40, 0, 0))
+        terminal.read_until("heard 28\n")
+        terminal.type(b"again\n")
+        assert "heard" not in terminal.read_until("line again\n")
         # Ctrl-Z gives the shell its terminal back, fg goes on.
         terminal.type(b"\x1a")
         seen = terminal.read_until("stopped\n")

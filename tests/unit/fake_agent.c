@@ -42,7 +42,6 @@ static void keep(struct fake_agent *agent, const msgpack_object *span) {
         .chunk = agent->seen.chunks,
         .trace_id = get(span, "trace_id")->via.u64,
         .span_id = get(span, "span_id")->via.u64,
-        .duration = get(span, "duration")->via.u64,
         .priority = metric(span, "_sampling_priority_v1"),
         .keep_rate = metric(span, "_dd.tracer_kr"),
         .version = metric(span, "_dd.partial_version"),

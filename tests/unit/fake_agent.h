@@ -12,7 +12,7 @@ enum { FAKE_AGENT_RESET = -1, FAKE_AGENT_HANG = -2 };
 
 struct fake_span {
     int request, chunk; /* counted over all requests that were answered with 200 */
-    uint64_t trace_id, span_id, duration;
+    uint64_t trace_id, span_id;
     double priority;     /* _sampling_priority_v1; NAN when it has none */
     double keep_rate;    /* _dd.tracer_kr; NAN */
     double version;      /* _dd.partial_version; NAN */
