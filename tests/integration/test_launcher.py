@@ -417,11 +417,13 @@ def test_a_failure_is_not_restarted_unless_asked_for(when, runs):
     assert shell("echo run; exit 4", f"--restart={when}").stdout == "run\n" * runs
 
 
-def test_a_signal_ends_the_wait_for_a_restart(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+def test_a_signal_ends_the_wait_for_a_restart(tmp_path, number):
     with Launched(tmp_path / "log", "--restart=failure", "--", "false") as launched:
-        launched.wait_to_say("in 2 s")
-        launched.child.send_signal(signal.SIGTERM)
-        assert launched.wait(5) == 143
+        launched.wait_to_say("in 1 s")
+        launched.child.send_signal(number)
+        assert launched.wait(5) == 128 + number
+        assert launched.text().count("the command ended") == 1
 
 
 def test_a_restart_by_comfyui_manager_is_no_failure(tmp_path):

@@ -166,6 +166,14 @@ def test_without_a_group_it_is_started_again_too(tmp_path):
     assert done.returncode == 0 and "starting it again in 1 s" in done.stderr
 
 
+def test_without_a_group_it_is_told_of_any_descendant(tmp_path):
+    """Also of one that has been left by its parent, and ended before the command."""
+    hog = f'{sys.executable} -c "{HOG}" 400 & echo $! >{tmp_path}/pid'
+    script = f"({hog}); while kill -0 $(cat {tmp_path}/pid) 2>/dev/null; do sleep 0.01; done; exit 1"
+    done = run("--memory-limit=200M", "--restart=never", "--", "sh", "-c", script, before=read_only_groups())
+    assert done.returncode == 1 and "probably out of memory" in done.stderr
+
+
 def test_without_a_group_a_failure_far_from_the_limit_is_one():
     done = run(
         "--memory-limit=2G", "--", sys.executable, "-c", "raise MemoryError", before=read_only_groups()

@@ -106,10 +106,11 @@ def test_a_restart_that_fails_is_tried_again(tmp_path):
 def test_a_restart_without_a_process_to_be_had_is_tried_again(tmp_path):
     library = tmp_path / "no_fork.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, HERE / "no_fork.c", "-ldl"], check=True, timeout=60)
-    words = ["--restart=failure", "--max-restarts=2", "--", "sh", "-c", "echo ran; exit 3"]
-    child = start(words, subprocess.PIPE, LD_PRELOAD=library)
+    script = "set -- /proc/$PPID/fd/*; echo its descriptors: $#; exit 3"
+    child = start(["--restart=failure", "--max-restarts=2", "--", "sh", "-c", script], subprocess.PIPE, LD_PRELOAD=library)
     out, err = child.communicate(timeout=60)
-    assert (out, child.returncode) == ("ran\nran\n", 3), err
+    first, second = out.splitlines()
+    assert (first, child.returncode) == (second, 3), err
     assert "could not be started: no process can be made: Resource temporarily unavailable" in err
 
 

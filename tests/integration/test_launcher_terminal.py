@@ -131,6 +131,15 @@ def test_ctrl_c_twice_kills_after_the_grace_period():
         assert "killed when it had not stopped in time" in terminal.read_until("ended 137\n")
 
 
+def test_it_stops_while_it_waits_for_a_restart_too():
+    with Terminal(COMFYDD, "run", "--restart=failure", "--max-restarts=1", "--", "false") as terminal:
+        terminal.read_until("in 1 s")
+        terminal.type(b"\x1a")
+        terminal.read_until("stopped\n")
+        terminal.type(b"fg\n")
+        assert "not started again" in terminal.read_until("ended 1\n")
+
+
 def test_ctrl_c_before_the_command_is_there(tmp_path):
     """The terminal has sent that to comfydd alone."""
     library = tmp_path / "slow_start.so"
