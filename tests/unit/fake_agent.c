@@ -91,8 +91,18 @@ static bool answer_post(struct fake_agent *agent, int fd, const struct buf *head
         loopback_reset(fd);
         return false;
     }
-    loopback_reply(fd, status, status == 200 ? agent->reply_headers : "", status == 200 ? agent->reply : "");
+    bool rates = status == 200 || status == 429;
+    loopback_reply(fd, status, rates ? agent->reply_headers : "", rates ? agent->reply : "");
     return true;
+}
+
+static void answer_info(struct fake_agent *agent, int fd) {
+    pthread_mutex_lock(&agent->lock);
+    const char *info = agent->info;
+    agent->seen.infos++;
+    pthread_cond_broadcast(&agent->changed);
+    pthread_mutex_unlock(&agent->lock);
+    loopback_reply(fd, info ? 200 : 404, "", info ? info : "");
 }
 
 static void serve(struct loopback *server, int fd) {
@@ -100,7 +110,7 @@ static void serve(struct loopback *server, int fd) {
     struct buf head = {0}, body = {0};
     while (loopback_read(server, fd, &head, &body)) {
         if (!strncmp(head.data, "GET /info ", 10))
-            loopback_reply(fd, agent->info ? 200 : 404, "", agent->info ? agent->info : "");
+            answer_info(agent, fd);
         else if (strncmp(head.data, "POST /v0.4/traces ", 18))
             loopback_reply(fd, 404, "", "");
         else if (!answer_post(agent, fd, &head, &body))
@@ -138,14 +148,15 @@ void fake_agent_limit(struct fake_agent *agent, size_t largest_body) {
     pthread_mutex_unlock(&agent->lock);
 }
 
-/* Waits for both; one of them is 0. */
-static void wait_for(struct fake_agent *agent, size_t spans, int posts) {
+/* Waits for all; two of them are 0. */
+static void wait_for(struct fake_agent *agent, size_t spans, int posts, int infos) {
     struct timespec deadline;
     int timed_out = 0;
     clock_gettime(CLOCK_REALTIME, &deadline);
     deadline.tv_sec += LOOPBACK_PATIENCE_MS / 1000;
     pthread_mutex_lock(&agent->lock);
-    while ((agent->seen.span_count < spans || agent->seen.posts < posts) && !timed_out)
+    while ((agent->seen.span_count < spans || agent->seen.posts < posts || agent->seen.infos < infos) &&
+           !timed_out)
         timed_out = pthread_cond_timedwait(&agent->changed, &agent->lock, &deadline);
     size_t got = agent->seen.span_count;
     pthread_mutex_unlock(&agent->lock);
@@ -154,11 +165,15 @@ static void wait_for(struct fake_agent *agent, size_t spans, int posts) {
 }
 
 void fake_agent_wait_spans(struct fake_agent *agent, size_t count) {
-    wait_for(agent, count, 0);
+    wait_for(agent, count, 0, 0);
 }
 
 void fake_agent_wait_posts(struct fake_agent *agent, int count) {
-    wait_for(agent, 0, count);
+    wait_for(agent, 0, count, 0);
+}
+
+void fake_agent_wait_infos(struct fake_agent *agent, int count) {
+    wait_for(agent, 0, 0, count);
 }
 
 const struct fake_agent_seen *fake_agent_seen(struct fake_agent *agent) {

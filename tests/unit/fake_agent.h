@@ -21,6 +21,7 @@ struct fake_span {
 
 /* What was received so far. */
 struct fake_agent_seen {
+    int infos; /* GET /info */
     int posts; /* of any answer; the rest counts only what was answered with 200 */
     int accepted, chunks;
     struct fake_span *spans;
@@ -30,10 +31,10 @@ struct fake_agent_seen {
 
 struct fake_agent {
     struct loopback server; /* server.url is the address */
-    /* May be set before the first request. */
+    /* May be set before the first request, or between two, before a call of fake_agent_script. */
     const char *info;          /* reply to GET /info; NULL: 404 */
-    const char *reply;         /* body of a 200 */
-    const char *reply_headers; /* of a 200 */
+    const char *reply;         /* body of a 200 or 429 */
+    const char *reply_headers; /* likewise */
     /* private */
     pthread_mutex_t lock; /* of what follows, but the copy */
     pthread_cond_t changed;
@@ -56,9 +57,10 @@ void fake_agent_script(struct fake_agent *agent, size_t count, const int *status
 /* Bodies larger than this get 413 where the script says nothing; 0: no limit. */
 void fake_agent_limit(struct fake_agent *agent, size_t largest_body);
 
-/* Waits until so many spans are received, or so many posts have come. */
+/* Waits until so many spans are received, or so many requests of that kind have come. */
 void fake_agent_wait_spans(struct fake_agent *agent, size_t count);
 void fake_agent_wait_posts(struct fake_agent *agent, int count);
+void fake_agent_wait_infos(struct fake_agent *agent, int count);
 
 /* A copy of what was received so far, for one thread. */
 const struct fake_agent_seen *fake_agent_seen(struct fake_agent *agent);

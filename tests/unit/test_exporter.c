@@ -243,16 +243,35 @@ static void rates_of_the_reply_reach_the_sampler(void **state) {
     assert_non_null(strstr(rig_seen(rig)->last_head, "Datadog-Rates-Payload-Version: v42\r\n"));
 }
 
+static void rates_of_an_overloaded_agent_count_too(void **state) {
+    struct rig *rig = *state;
+    rig->agent.reply_headers = "Datadog-Rates-Payload-Version: v42\r\n";
+    fake_agent_script(&rig->agent, 1, (int[]){429});
+    rig_start(rig);
+    rig_workflow(10);
+    rig_flush();
+    assert_non_null(strstr(rig_seen(rig)->last_head, "Datadog-Rates-Payload-Version: v42\r\n"));
+}
+
 /* A parser that recurses would leave our small stack. */
 static void a_deeply_nested_reply_is_ignored(void **state) {
     struct rig *rig = *state;
-    static char deep[1u << 20];
+    static char deep[1u << 20], nested[200] = "{\"rate_by_service\":{\"service:,env:\":0},\"deep\":";
     memset(deep, '[', sizeof deep - 1);
-    rig->agent.reply = rig->agent.info = deep;
+    memset(nested + strlen(nested), '[', 40);
+    memset(nested + strlen(nested), ']', 40);
+    strcat(nested, "}");
+    rig->agent.info = deep;
+    rig->agent.reply = nested;
     rig_start(rig);
     rig_workflow(10);
     rig_flush();
     rig_assert_counts(rig, 1, 1, 0);
+    fake_agent_wait_infos(&rig->agent, 1);
+    const struct sampler_subject subject = {.service = "s", .name = "n", .resource = "r"};
+    struct flight_trace trace = rig_trace(1);
+    sampler_decide(&trace, &subject, clock_mono_ns());
+    assert_int_equal(trace.priority, 1);
 }
 
 /* ---- long-running spans ---- */
@@ -302,6 +321,41 @@ static void snapshots_of_long_running_workflows_are_sent(void **state) {
     }
 }
 
+static const char takes_snapshots[] = "{\"long_running_spans\":true}";
+
+static void a_snapshot_that_was_not_taken_is_sent_again(void **state) {
+    struct rig *rig = *state;
+    struct span *kept[3];
+    rig->agent.info = takes_snapshots;
+    rig->config.long_running_s = 2;
+    fake_agent_script(&rig->agent, 1, (int[]){503});
+    rig_start(rig);
+    open_spans(10, 1, kept);
+    exporter_flush(LOOPBACK_PATIENCE_MS);
+    fake_agent_wait_spans(&rig->agent, 2);
+    for (int i = 2; i >= 0; i--)
+        span_discard(kept[i]);
+}
+
+/* It may be another one. */
+static void an_agent_that_comes_back_is_asked_again(void **state) {
+    struct rig *rig = *state;
+    struct span *kept[3];
+    rig->config.long_running_s = 2;
+    rig_start(rig);
+    rig_workflow(20);
+    rig_flush();
+    fake_agent_wait_infos(&rig->agent, 1);
+    rig->agent.info = takes_snapshots;
+    fake_agent_script(&rig->agent, 1, (int[]){503});
+    open_spans(10, 1, kept);
+    rig_workflow(30);
+    rig_flush();
+    fake_agent_wait_spans(&rig->agent, 4);
+    for (int i = 2; i >= 0; i--)
+        span_discard(kept[i]);
+}
+
 static void an_agent_that_does_not_want_snapshots_gets_none(void **state) {
     struct rig *rig = *state;
     struct span *kept[3];
@@ -336,8 +390,11 @@ int main(void) {
         WITH_RIG(a_forked_child_has_no_exporter_and_harms_no_parent),
         WITH_RIG(the_thread_takes_no_signals),
         WITH_RIG(rates_of_the_reply_reach_the_sampler),
+        WITH_RIG(rates_of_an_overloaded_agent_count_too),
         WITH_RIG(a_deeply_nested_reply_is_ignored),
         WITH_RIG(snapshots_of_long_running_workflows_are_sent),
+        WITH_RIG(a_snapshot_that_was_not_taken_is_sent_again),
+        WITH_RIG(an_agent_that_comes_back_is_asked_again),
         WITH_RIG(an_agent_that_does_not_want_snapshots_gets_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -85,6 +85,30 @@ static void refused_spans_are_dropped_and_counted(void **state) {
     assert_int_equal(rig_lines(rig, "refused 3 spans with status 404"), 1);
     assert_int_equal(rig_lines(rig, "comfydd:"), 2);
     assert_true(rig_seen(rig)->spans[0].keep_rate == 0.25);
+    /* What is over is not told for ever. */
+    for (uint64_t root = 5; root <= 15; root++) {
+        rig_workflow(root);
+        rig_flush();
+    }
+    const struct fake_agent_seen *seen = rig_seen(rig);
+    assert_false(isnan(seen->spans[seen->span_count - 3].keep_rate));
+    assert_true(isnan(seen->spans[seen->span_count - 1].keep_rate));
+}
+
+static void an_outage_tells_of_its_own_losses(void **state) {
+    struct rig *rig = *state;
+    fake_agent_script(&rig->agent, 2, (int[]){400, 200});
+    rig_start(rig);
+    rig_workflow(1);
+    rig_flush();
+    flight_count_lost(rig->flight);
+    rig_workflow(2);
+    rig_flush();
+    fake_agent_script(&rig->agent, 3, (int[]){503, 503, 503});
+    rig_workflow(3);
+    rig_flush();
+    rig_assert_counts(rig, 4, 2, 2);
+    assert_int_equal(rig_lines(rig, "takes spans again; dropped meanwhile: 0"), 1);
 }
 
 static void too_large_payloads_are_split(void **state) {
@@ -105,6 +129,16 @@ static void too_large_payloads_are_split(void **state) {
     assert_int_equal(rig_lines(rig, "refused 1 span with status 413"), 1);
 }
 
+static void a_half_that_is_refused_is_sent_later(void **state) {
+    struct rig *rig = *state;
+    fake_agent_script(&rig->agent, 2, (int[]){413, 503});
+    rig_start(rig);
+    rig_nodes(10, 11, 3);
+    rig_workflow(10);
+    rig_flush();
+    rig_assert_counts(rig, 4, 4, 0);
+}
+
 /* When an agent answers 500 to whatever is at the front, and the ring is full, the front gives way. */
 static void a_hopeless_payload_gives_way_when_the_ring_is_full(void **state) {
     struct rig *rig = *state;
@@ -117,6 +151,7 @@ static void a_hopeless_payload_gives_way_when_the_ring_is_full(void **state) {
     uint64_t dropped = flight_counts(rig->flight).dropped;
     for (int posts = 1; flight_counts(rig->flight).dropped == dropped && posts < 30; posts++)
         exporter_flush(1); /* a flush does not wait for the back-off */
+    assert_true(flight_counts(rig->flight).dropped == dropped || rig_seen(rig)->posts >= 8);
     fake_agent_wait_posts(&rig->agent, 8);
     fake_agent_script(&rig->agent, 1, (int[]){200});
     while (!exporter_flush(LOOPBACK_PATIENCE_MS))
@@ -135,7 +170,9 @@ int main(void) {
         WITH_RIG(an_agent_that_was_away_gets_everything),
         WITH_RIG(what_does_not_fit_while_the_agent_is_away_is_counted),
         WITH_RIG(refused_spans_are_dropped_and_counted),
+        WITH_RIG(an_outage_tells_of_its_own_losses),
         WITH_RIG(too_large_payloads_are_split),
+        WITH_RIG(a_half_that_is_refused_is_sent_later),
         WITH_RIG(a_hopeless_payload_gives_way_when_the_ring_is_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

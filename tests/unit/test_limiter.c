@@ -34,6 +34,7 @@ static void the_share_is_the_mean_of_two_seconds(void **state) {
     assert_true(!limiter_allow(&limiter, SECOND, &share) && share == 2.0 / 3);
     assert_true(!limiter_allow(&limiter, SECOND, &share) && share == 0.5);
     assert_true(limiter_allow(&limiter, 2 * SECOND, &share) && share == 0.75); /* 0.5 before, 1 now */
+    assert_true(limiter_allow(&limiter, SECOND, &share) && share == 0.75);     /* a clock read before */
 }
 
 static void limits_below_one_are_honoured(void **state) {

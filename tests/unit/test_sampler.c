@@ -223,11 +223,14 @@ static void span_rules_keep_single_spans(void **state) {
     struct config config = settings();
     config.span_sampling_rules = "[{\"resource\": \"VAE*\", \"sample_rate\": 0},"
                                  " {\"resource\": \"KS*\", \"sample_rate\": 0.5, \"max_per_second\": 2},"
+                                 " {\"resource\": \"Save*\", \"max_per_second\": 0},"
                                  " {\"name\": \"comfyui.workflow.*\"}]";
     sampler_init(&config);
     double rate = -7, per_second = -7;
     const struct sampler_subject vae = {.service = "ComfyUI", .name = node.name, .resource = "VAEDecode"};
     assert_int_equal(sampler_keep_span(&vae, 1, SECOND, &rate, &per_second), 0);
+    const struct sampler_subject save = {.service = "ComfyUI", .name = node.name, .resource = "SaveImage"};
+    assert_int_equal(sampler_keep_span(&save, 1, SECOND, &rate, &per_second), 0);
     assert_int_equal(sampler_keep_span(&node, 10, SECOND, &rate, &per_second), 0); /* by the hash */
     assert_true(rate == -7 && per_second == -7);
     assert_int_equal(sampler_keep_span(&node, 1, SECOND, &rate, &per_second), 1);

@@ -343,6 +343,7 @@ static void without_a_connection_nothing_happens(void **state) {
     struct span *fresh = node(1);
     span_discard(open_too);
     assert_int_equal(slots_in_use(), 1);
+    assert_int_equal(flight_slots_taken(flight), 1);
     span_finish(fresh, 2);
     assert_int_equal(flight_counts(flight).recorded, 1);
 }

@@ -245,6 +245,16 @@ static void a_parent_brings_trace_priority_and_origin(void **state) {
     assert_string_equal(tag_of(record, TAG_PROPAGATED), "_dd.p.a=b"); /* the last of them */
 }
 
+static void what_is_not_known_is_not_said(void **state) {
+    (void)state;
+    struct workflow_start start = {.prompt_id = "", .job_id = "", .queue_wait_ms = -1};
+    workflow_finish(workflow_create(&start, config()), NULL, 8000);
+    const struct flight_record *record = next_span();
+    const enum tag keys[] = {TAG_PROMPT_ID, TAG_JOB_ID, TAG_QUEUE_WAIT_MS, TAG_ORIGIN, TAG_PROPAGATED};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        assert_string_equal(tag_of(record, keys[i]), "");
+}
+
 static void ten_thousand_nodes_are_found_again(void **state) {
     (void)state;
     struct workflow *workflow = new_workflow(NULL);
@@ -277,6 +287,7 @@ int main(void) {
         TEST(cached_nodes_have_no_length_and_are_counted),
         TEST(discarded_nodes_leave_nothing),
         TEST(a_parent_brings_trace_priority_and_origin),
+        TEST(what_is_not_known_is_not_said),
         TEST(ten_thousand_nodes_are_found_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
