@@ -89,6 +89,24 @@ static void late_spans_are_due_while_their_workflow_is_remembered(void **state) 
     flight_destroy(flight);
 }
 
+/* As long as the agent does not take it, every look finds it again. */
+static void a_workflow_that_waits_is_remembered_once(void **state) {
+    (void)state;
+    struct flight *flight = new_flight();
+    struct batch batch = {0};
+    add(flight, 1, 1, 0);
+    add(flight, 2, 2, 0);
+    assert_true(batch_gather(&batch, flight, &only_complete));
+    flight_settle(flight, batch.items[0].record, true);
+    for (int i = 0; i < BATCH_REMEMBERED; i++)
+        assert_true(batch_gather(&batch, flight, &only_complete));
+    add(flight, 1, 1001, 0);
+    assert_true(batch_gather(&batch, flight, &only_complete));
+    assert_items(&batch, 2, (uint64_t[]){2, 1001});
+    batch_finish(&batch);
+    flight_destroy(flight);
+}
+
 static void portions_end_between_traces(void **state) {
     (void)state;
     struct flight *flight = new_flight();
@@ -132,6 +150,7 @@ int main(void) {
         cmocka_unit_test(interleaved_traces_are_put_in_order),
         cmocka_unit_test(settled_spans_are_not_gathered_again),
         cmocka_unit_test(late_spans_are_due_while_their_workflow_is_remembered),
+        cmocka_unit_test(a_workflow_that_waits_is_remembered_once),
         cmocka_unit_test(portions_end_between_traces),
         cmocka_unit_test(a_trace_that_is_too_large_is_split_if_it_may_be),
     };

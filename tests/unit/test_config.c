@@ -260,6 +260,8 @@ static void span_rules_may_be_in_a_file(void **state) {
     assert_string_equal(config()->span_sampling_rules, "[{\"name\":\"a\"}]\n");
     SILENT(LOAD("DD_SPAN_SAMPLING_RULES_FILE", path, "DD_SPAN_SAMPLING_RULES", "[]"));
     assert_string_equal(config()->span_sampling_rules, "[]");
+    assert_int_equal(truncate(path, 65536), 0);
+    assert_non_null(strstr(LOAD("DD_SPAN_SAMPLING_RULES_FILE", path), "is not a readable file"));
     unlink(path);
     assert_non_null(strstr(LOAD("DD_SPAN_SAMPLING_RULES_FILE", path), "is not a readable file"));
     assert_null(config()->span_sampling_rules);

@@ -87,6 +87,15 @@ static void one_then_close(struct loopback *server, int fd) {
     buf_finish(&body);
 }
 
+/* The same, but closes within the head of the second reply. */
+static void one_then_half(struct loopback *server, int fd) {
+    struct buf head = {0}, body = {0};
+    if (loopback_read(server, fd, &head, &body)) loopback_reply(fd, 200, "", "first");
+    if (loopback_read(server, fd, &head, &body)) loopback_write(fd, "HTTP/1.1 200 OK\r\nContent-");
+    buf_finish(&head);
+    buf_finish(&body);
+}
+
 /* Answers one request, then closes at once, though it promised to keep the connection. */
 static void close_after_reply(struct loopback *server, int fd) {
     struct buf head = {0}, body = {0};
@@ -134,6 +143,15 @@ static void refuse_early(struct loopback *server, int fd) {
     loopback_wait(server, fd);
     char byte;
     if (recv(fd, &byte, 1, 0) == 1) loopback_reply(fd, 413, "Connection: close\r\n", "too large");
+}
+
+/* Refuses by the head alone, and keeps the connection; what still comes of the body is answered no more. */
+static void refuse_and_stay(struct loopback *server, int fd) {
+    static char bytes[1 << 16];
+    loopback_wait(server, fd);
+    loopback_reply(fd, 413, "", "too large");
+    while (loopback_wait(server, fd) && recv(fd, bytes, sizeof bytes, 0) > 0)
+        ;
 }
 
 /* ---- tests ---- */
@@ -322,6 +340,20 @@ static void a_reply_that_breaks_off_counts_from_its_head_on(void **state) {
     loopback_stop(&server);
 }
 
+/* The agent has seen it: not the same as a connection that was closed before. */
+static void a_second_reply_that_breaks_off_is_an_error(void **state) {
+    (void)state;
+    struct loopback server;
+    struct client client;
+    assert_true(loopback_start(&server, "127.0.0.1", 0, one_then_half, NULL));
+    client_start(&client, server.url);
+    post_ok(&client, 200, "first");
+    assert_int_equal(post(&client, "x", 1, LOOPBACK_PATIENCE_MS), -ECONNRESET);
+    assert_int_equal(server.connections, 1);
+    client_finish(&client);
+    loopback_stop(&server);
+}
+
 static void a_slow_reply_is_read_to_its_end(void **state) {
     (void)state;
     char slow[] = "HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n";
@@ -421,6 +453,17 @@ static void a_refusal_of_an_unread_body_is_heard(void **state) {
     assert_int_equal(client.reply.status, 413);
     client_finish(&client);
     loopback_stop(&server);
+
+    /* On that connection the server waits for the rest of the body. */
+    assert_true(loopback_start(&server, "127.0.0.1", 0, refuse_and_stay, NULL));
+    client_start(&client, server.url);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(post(&client, body, size, LOOPBACK_PATIENCE_MS), 0);
+        assert_int_equal(client.reply.status, 413);
+    }
+    assert_int_equal(server.connections, 2);
+    client_finish(&client);
+    loopback_stop(&server);
     free(body);
 }
 
@@ -478,9 +521,21 @@ static void a_descriptor_taken_by_the_host_is_left_alone(void **state) {
     assert_int_equal(fstat(fd, &status), 0); /* still open, still the file */
     assert_true(S_ISREG(status.st_mode));
     assert_int_equal(status.st_size, 0);
-    client_finish(&client);
     close(fd);
     fclose(file);
+
+    int sockets[2]; /* as ours is one */
+    char byte;
+    fd = connection_to(&server);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
+    assert_int_equal(dup2(sockets[0], fd), fd);
+    close(sockets[0]);
+    post_ok(&client, 200, "payload");
+    assert_int_equal(recv(sockets[1], &byte, 1, MSG_DONTWAIT), -1); /* neither written to nor closed */
+    assert_int_equal(errno, EAGAIN);
+    close(fd);
+    close(sockets[1]);
+    client_finish(&client);
     loopback_stop(&server);
 }
 
@@ -494,6 +549,7 @@ int main(void) {
         cmocka_unit_test(a_connection_closed_meanwhile_is_replaced),
         cmocka_unit_test(a_reset_of_a_fresh_connection_is_an_error),
         cmocka_unit_test(a_reply_that_breaks_off_counts_from_its_head_on),
+        cmocka_unit_test(a_second_reply_that_breaks_off_is_an_error),
         cmocka_unit_test(a_slow_reply_is_read_to_its_end),
         cmocka_unit_test(nothing_outlasts_the_deadline),
         cmocka_unit_test(an_interrupt_ends_what_can_be_asked_again),
