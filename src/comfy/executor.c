@@ -172,7 +172,7 @@ static void report_cached_node(const void *prompt_key, struct graph *graph, PyOb
     struct call *call = calls_find(prompt_key);
     struct workflow *workflow = call ? call->workflow : NULL;
     struct node *node = workflow ? workflow_node(workflow, hash) : NULL;
-    if (!node || node->done || node->span) return;
+    if (!node || node->done) return;
     struct node_description description = texts_of(text, &described);
     workflow_node_cached(workflow, node, &description, workflow->mono_ns, workflow->mono_ns);
 }

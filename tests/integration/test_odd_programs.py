@@ -352,6 +352,28 @@ def test_a_node_on_another_thread_that_outlives_its_prompt(agent, version):
     assert sorted(span["meta"]["node.result"] for span in trace.nodes) == ["PENDING", "SUCCESS"]
 
 
+CLOSED = """
+import asyncio
+
+async def close(steps):
+    running = application.new_executor().execute_async(prompt, "closed", {"job_id": "closed"}, ["2"])
+    for _ in range(steps):
+        running.send(None)
+    running.close()
+
+prompt = {"1": node("Number", value=1), "2": node("AsyncUntilReleased", value=["1", 0], event="never")}
+asyncio.run(close(1))
+"""
+
+
+@every_python
+def test_a_prompt_that_is_thrown_away(agent, version):
+    (trace,) = traces(agent, version, "a3", CLOSED, "closed")
+    assert trace.root["meta"]["workflow.status"] == "interrupted" and not trace.root["error"]
+    assert [span["meta"]["node.result"] for span in trace.nodes] == ["SUCCESS", "INTERRUPTED"]
+    assert trace.root["metrics"]["workflow.nodes.failed"] == 0
+
+
 # ---- signals and ends
 
 INTERRUPTED_WHILE_READ = """
@@ -373,6 +395,7 @@ class FailOddly(nodes.Node):
         raise Odd
 
 nodes.NODE_CLASS_MAPPINGS.update(FailOddly=FailOddly)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
 try:
     try:
         application.run_here({"1": node("FailOddly")}, "odd", {})

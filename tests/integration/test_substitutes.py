@@ -137,6 +137,29 @@ def test_prompts_executed_by_another_method(agent, version, generation):
     assert len(said) == 1 and "/custom_nodes/fork/executor.py" in said[0] and "from the next prompt on" in said[0]
 
 
+OVERRIDDEN_NOW_AND_THEN = """
+original = getattr(execution.PromptExecutor, PROMPT)
+asynchronous, wait = ("async ", "await ") if inspect.iscoroutinefunction(original) else ("", "")
+source = '''{}def {}({names}):
+    calls.append(1)
+    return {}(own if len(calls) == 1 else original)({names})'''
+names = ", ".join(inspect.signature(original).parameters)
+vars(execution).update(calls=[], own=copy(original), original=original)
+made = {}
+exec(compile(source.format(asynchronous, PROMPT, wait, names=names), FILE, "exec"), vars(execution), made)
+setattr(Executor, PROMPT, made[PROMPT])
+run_all()
+"""
+
+
+@generations
+@ends
+def test_another_method_that_calls_the_executors_later(agent, version, generation):
+    """Then both are watched, and the outer one is the workflow."""
+    (first, *others), _ = run_program(agent, version, generation, OVERRIDDEN_NOW_AND_THEN)
+    assert first is None
+    for trace in others:
+        is_whole(trace)
 
 
 OTHER_CODE = """
