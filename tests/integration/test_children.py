@@ -129,6 +129,7 @@ def test_the_library_is_in_the_children(child):
 @pytest.mark.parametrize("libc", ["glibc", "musl", "static", "musl-static"])
 @pytest.mark.parametrize("code", [0, 7])
 def test_a_program(child, probes, libc, code):
+    """On musl every name of ours must be found (datadog-agent issue 22575, dd-trace-php issue 312)."""
     assert child.unnoticed(probes[libc], code, wanted=code).startswith("threads 1, ")
 
 
@@ -212,6 +213,11 @@ def test_switched_off_or_misconfigured(child, probes, value):
     child.unnoticed(sys.executable, "-c", PYTHON_PROBE, **variables)
 
 
+def test_a_program_with_the_address_sanitizer(child):
+    program = compiled("probe-asan", "gcc", "-fsanitize=address", HERE / "child_probe.c")
+    child.unnoticed(program, ASAN_OPTIONS="verify_asan_link_order=0")
+
+
 @pytest.mark.parametrize("way", ["same file", "a copy"])
 def test_preloaded_twice(child, probes, tmp_path, way):
     second = LIBRARY
@@ -226,7 +232,7 @@ def test_beside_jemalloc(child, probes):
     found = re.search(r"libjemalloc\.so\.2 .*=> (\S+)", listed)
     if not found:
         pytest.skip("no jemalloc here")
-    for preload in (f"{LIBRARY}:{found[1]}", f"{found[1]}:{LIBRARY}"):
+    for preload in (f"{LIBRARY}:{found[1]}", f"{found[1]}:{LIBRARY}"):  # jemalloc issues 329, 443
         child.unnoticed(probes["glibc"], preload=preload)
         child.unnoticed(sys.executable, "-c", PYTHON_PROBE, preload=preload)
 

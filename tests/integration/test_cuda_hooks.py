@@ -155,7 +155,8 @@ def listed():
 @pytest.mark.parametrize("version", [11020, 12040, 13000, 13020])
 def test_every_question_to_the_resolver(hooked, version):
     """Names, versions, flags, both of its own forms, without a status: as the driver answers, with wrappers for exactly
-    the functions of the list (HAMi-core issues 57, 65, 233, 320); of a driver newer than we know too (HAMi issue 1834)."""
+    the functions of the list (HAMi-core issues 57, 65, 233, 320); of a driver newer than we know too (HAMi issue 1834, HAMi-core
+    issues 52, 59)."""
     bare = hooked("hooked_resolver", runtime=None, preload=[], version=version)
     hooked_names = listed()
     expected = "\n".join(
@@ -197,6 +198,7 @@ def test_errors_captures_and_missing_arguments_are_the_programs_own(hooked, runt
 
 @pytest.mark.parametrize("how", ["atexit", "fork", "vfork", "thread", "_exit", "nothing"])
 def test_the_end_of_a_program(hooked, how):
+    """Threads free in their last moments too, when their storage has been taken apart (memray issue 732)."""
     bare = hooked("hooked_exit", how, preload=[])
     assert hooked("hooked_exit", how) == bare
     assert hooked("hooked_exit", how, preload=[LIBRARY]) == bare
@@ -220,6 +222,7 @@ def test_every_name_bound(hooked, variables):
 
 
 def test_beside_jemalloc(hooked, probe):
+    """Whose start must not wait for a lookup of ours (jemalloc issues 329, 443, fakechroot issue 21)."""
     found = re.search(
         r"libjemalloc\.so\.2 .*=> (\S+)",
         subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True).stdout,

@@ -65,6 +65,60 @@ static void test_another_size_replaces(void **state) {
     assert_int_equal(ledger_count(), 1);
 }
 
+/* Of the multiplier that addresses are hashed with: products of it are what one wants. */
+#define INVERSE UINT64_C(0xf1de83e19937733d)
+
+static void test_another_size_leaves_its_neighbours_alone(void **state) {
+    (void)state;
+    struct ledger_entry removed;
+    for (uint64_t hash = 1; hash <= 3; hash++) /* of one bucket */
+        add(plain(INVERSE * hash, 512));
+    add(plain(INVERSE * 3, 100));
+    add(plain(INVERSE * 2, 50));
+    for (uint64_t hash = 1; hash <= 3; hash++)
+        assert_true(ledger_remove(LEDGER_POINTER, INVERSE * hash, &removed));
+    assert_int_equal(allocated(), 0);
+}
+
+static uint32_t seven(uint64_t size) {
+    return size == 512 ? 7 : 0;
+}
+
+/* What a node allocates where an entry has been given back takes a shorter way (ledger_add), to the same end. */
+static void test_the_short_way(void **state) {
+    (void)state;
+    uint32_t workflow = owners_open(OWNER_NOBODY, "prompt", ""), node = owners_open(workflow, "1", "Node");
+    struct ledger_entry removed;
+    ledger_set_stack_source(seven);
+    owners_enter(workflow);
+    add(plain(0x1000, 512));
+    assert_true(ledger_remove(LEDGER_POINTER, 0x1000, &removed));
+    assert_int_equal(removed.stack, 7);
+    ledger_set_stack_source(NULL);
+    owners_enter(node);
+    for (int round = 0; round < 2; round++) {
+        struct owner_counts before = owners_counts(node);
+        add(plain(0x1000, 512));
+        add(plain(0x1000, 512)); /* from another layer */
+        assert_int_equal(allocated(), 512);
+        assert_int_equal(owners_counts(node).allocations, before.allocations + 1);
+        assert_int_equal(owners_counts(node).bytes, before.bytes + 512);
+        add((struct ledger_entry){
+            .is = {.space = LEDGER_HOST, .kind = LEDGER_PINNED}, .address = 0x1000, .size = 100});
+        assert_int_equal(usage_pinned(), 100);
+        assert_true(ledger_remove(LEDGER_HOST, 0x1000, &removed));
+        assert_true(ledger_remove(LEDGER_POINTER, 0x1000, &removed));
+        assert_int_equal(removed.stack, 0);
+        assert_int_equal(removed.is.owner, node);
+        assert_int_equal(allocated() + usage_pinned(), 0);
+    }
+    add(plain(0x1000, 512));
+    add(plain(0x1000, 2048));
+    assert_int_equal(allocated(), 2048);
+    assert_int_equal(ledger_count(), 1);
+    owners_enter(OWNER_NOBODY);
+}
+
 static void test_spaces_are_apart(void **state) {
     (void)state;
     struct ledger_entry removed;
@@ -183,6 +237,20 @@ static void test_a_handle_whose_release_was_not_seen(void **state) {
     assert_int_equal(allocated(), 0);
 }
 
+/* An unmap that went past the hooks: other memory is mapped at the same address. */
+static void test_a_mapping_whose_end_was_not_seen(void **state) {
+    (void)state;
+    add(physical(1, PAGE));
+    add(physical(2, 3 * PAGE));
+    ledger_map(0x10000000, PAGE, 1);
+    ledger_release(1);
+    ledger_map(0x10000000, 3 * PAGE, 2);
+    assert_int_equal(usage_now().mapped, 3 * PAGE);
+    ledger_release(2);
+    assert_true(ledger_unmap(0x10000000, 3 * PAGE));
+    assert_int_equal(usage_now().mapped, 0);
+}
+
 static void test_an_unknown_handle_is_ignored(void **state) {
     (void)state;
     ledger_map(0x10000000, PAGE, 99); /* imported from another process */
@@ -208,6 +276,22 @@ static void test_a_contexts_end(void **state) {
     assert_int_equal(ledger_count(), 3);
 }
 
+/* What an entry keeps of a context may be what the counts of physical memory, or nothing, look like. */
+static void test_a_contexts_end_is_not_that_of_physical_memory(void **state) {
+    (void)state;
+    const void *one = (const void *)(INVERSE << 32), *none = (const void *)INVERSE;
+    assert_int_equal(ledger_context(one), 1);
+    assert_int_equal(ledger_context(none), 0);
+    add(physical(1, PAGE));
+    ledger_purge_context(one); /* held once, mapped nowhere */
+    assert_int_equal(usage_now().mapped, PAGE);
+    ledger_map(0x10000000, PAGE, 1);
+    ledger_release(1);
+    ledger_purge_context(none);
+    assert_true(ledger_unmap(0x10000000, PAGE));
+    assert_int_equal(usage_now().mapped, 0);
+}
+
 static void test_segments_are_not_counted_twice(void **state) {
     (void)state;
     struct ledger_entry segment = plain(0x1000, 2 << 20);
@@ -231,10 +315,6 @@ static void test_segments_are_not_counted_twice(void **state) {
     assert_int_equal(usage_now().torch_reserved, 2 << 20);
     assert_true(ledger_remove(LEDGER_POINTER, 0x1000, &removed));
     assert_int_equal(usage_now().torch_reserved, 0);
-}
-
-static uint32_t seven(uint64_t size) {
-    return size == 512 ? 7 : 0;
 }
 
 static void note_stack(const struct ledger_entry *entry, void *context) {
@@ -335,6 +415,13 @@ static void test_a_full_table(void **state) {
 #endif
     enum { MOST = 1 << 22 };
     uint64_t count = 0;
+    struct ledger_entry of_context = plain(0, 1);
+    of_context.is.context = ledger_context(&count);
+    for (uint64_t i = 1; i <= MOST / 8; i++) { /* what a context's end has given back is there again */
+        of_context.address = i << 9;
+        add(of_context);
+    }
+    ledger_purge_context(&count);
     while (ledger_recording() && count <= MOST)
         add(plain(++count << 9, 1));
     assert_false(ledger_recording());
@@ -356,6 +443,8 @@ int main(void) {
         cmocka_unit_test_setup(test_what_is_added_is_live_until_removed, begin),
         cmocka_unit_test_setup(test_a_second_layer_changes_nothing, begin),
         cmocka_unit_test_setup(test_another_size_replaces, begin),
+        cmocka_unit_test_setup(test_another_size_leaves_its_neighbours_alone, begin),
+        cmocka_unit_test_setup(test_the_short_way, begin),
         cmocka_unit_test_setup(test_spaces_are_apart, begin),
         cmocka_unit_test_setup(test_a_failed_free_is_undone, begin),
         cmocka_unit_test_setup(test_physical_memory_outlives_its_handle, begin),
@@ -363,8 +452,10 @@ int main(void) {
         cmocka_unit_test_setup(test_a_handle_is_asked_for_again, begin),
         cmocka_unit_test_setup(test_one_unmap_over_several_mappings, begin),
         cmocka_unit_test_setup(test_a_handle_whose_release_was_not_seen, begin),
+        cmocka_unit_test_setup(test_a_mapping_whose_end_was_not_seen, begin),
         cmocka_unit_test_setup(test_an_unknown_handle_is_ignored, begin),
         cmocka_unit_test_setup(test_a_contexts_end, begin),
+        cmocka_unit_test_setup(test_a_contexts_end_is_not_that_of_physical_memory, begin),
         cmocka_unit_test_setup(test_segments_are_not_counted_twice, begin),
         cmocka_unit_test_setup(test_stacks_are_kept_with_their_allocation, begin),
         cmocka_unit_test_setup(test_errno_stays, begin),

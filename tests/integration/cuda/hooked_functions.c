@@ -186,7 +186,7 @@ static void virtual_memory(void) {
     MUST_BE(before);
     MUST(probe_read().failures == before.failures + 1 && probe_read().requested == 4 * MIB);
 
-    /* HAMi issues 1764, 1853: NCCL creates memory on the host this way. */
+    /* HAMi issues 1764, 1853, 2641: NCCL creates memory on the host this way. */
     MUST_GIVE(0, cuMemCreate(&first, 4 * MIB, &on_host, 0));
     MUST(probe_read().bytes[LEDGER_PINNED] == before.bytes[LEDGER_PINNED] + 4 * MIB);
     MUST_GIVE(0, cuMemRelease(first));
