@@ -1,4 +1,4 @@
-"""What the driver answers: addresses, rounding of its pools, names of devices."""
+"""What the driver answers: addresses, rounding of its pools, where their memory is, names of devices."""
 
 import re
 import shutil
@@ -38,6 +38,11 @@ def rounding(machine):
     yield judge(
         "what a pool charges for some sizes", f"the next multiple of {UNIT} bytes", right,
         ", ".join(f"{got} for {size}" for size, got in grown))
+
+
+def places(machine):
+    for what, expected, found in machine.run("places"):
+        yield judge(f"memory of {what}: its type and device", f"{expected}", found == expected, f"{found}")
 
 
 def devices(machine):

@@ -12,12 +12,12 @@ import sys
 
 import report
 from check_cost import cost
-from check_driver import addresses, devices, rounding
+from check_driver import addresses, devices, places, rounding
 from check_memory import layers, ledger, state
 from check_torch import torch
 from machine import COUNTING, PROBE, REPOSITORY, Broken, Machine, Unable
 
-CHECKS = (devices, addresses, layers, ledger, rounding, state, cost, torch)
+CHECKS = (devices, addresses, layers, ledger, rounding, places, state, cost, torch)
 DOCUMENT = REPOSITORY / "docs/gpu-check.md"
 
 

@@ -62,6 +62,8 @@ def test_every_question_is_answered_on_the_fake(gpu_check):
         "cudaMallocAsync, odd sizes, 20 allocations: the ledger: expected pool used",
         "cuMemCreate and cuMemMap, 8 allocations: the ledger: expected the 16777216 that free has lost",
         "what a pool charges for some sizes: expected the next multiple of 512 bytes; found 512 for 1,",
+        "memory of a stream of device 0: its type and device: expected [2, 0]; found [2, 0]",
+        "memory of a pool of the host: its type and device: expected [1, None]; found [1, None]",
         "how stream captures end: expected 72 results the same with the library; found 72 the same",
         "uuid and name of the devices: expected those of NVML",
     ):
@@ -101,8 +103,9 @@ def test_an_interpreter_that_says_something_else_is_told_of(gpu_check, tmp_path,
     {"FAKE_CUDA_DEVICES": "2", "FAKE_CUDA_MIG": "1"},
 ], ids=lambda variables: " ".join(f"{name}={value}" for name, value in variables.items()))  # fmt: skip
 def test_several_gpus_and_parts_of_them(gpu_check, variables):
-    code, lines = gpu_check("--fake", "devices", "ledger", "rounding", **variables)
-    assert code == 0 and lines[-1].endswith(": 6 passed, 0 failed, 0 skipped"), lines
+    code, lines = gpu_check("--fake", "devices", "ledger", "rounding", "places", **variables)
+    devices = 1 if "CUDA_VISIBLE_DEVICES" in variables else int(variables.get("FAKE_CUDA_DEVICES", 1))
+    assert code == 0 and lines[-1].endswith(f": {7 + devices} passed, 0 failed, 0 skipped"), lines
 
 
 def test_without_a_gpu_it_says_so(gpu_check):
@@ -181,8 +184,8 @@ def answers(told, monkeypatch):
             return sys.executable
 
     checks = {check.__name__: check for check in (
-        check_driver.devices, check_driver.addresses, check_driver.rounding, check_memory.layers, check_memory.ledger,
-        check_memory.state, check_cost.cost, check_torch.torch)}  # fmt: skip
+        check_driver.devices, check_driver.addresses, check_driver.rounding, check_driver.places, check_memory.layers,
+        check_memory.ledger, check_memory.state, check_cost.cost, check_torch.torch)}  # fmt: skip
 
     def answer(check, changes, fake=True):
         return list(checks[check](Changed(changes, fake)))
@@ -234,12 +237,14 @@ def test_a_question_is_answered_with_no(answers, case):
 
 def test_what_the_driver_says_without_the_library_can_be_wrong_too(answers, told):
     """Questions about the driver alone."""
-    answers("addresses", {}), answers("rounding", {})
-    (bare,), (grown,) = ([key for key in told if key[:2] == (name, None)] for name in ("addresses", "pool_rounding"))
+    answers("addresses", {}), answers("rounding", {}), answers("places", {})
+    (bare,), (grown,), (places,) = (
+        [key for key in told if key[:2] == (name, None)] for name in ("addresses", "pool_rounding", "places"))
     for key, change, question in (
         (bare, changed(["differ", "v1"], ["cuMemAlloc 2000 0"]), "cuGetProcAddress answers the exported address"),
         (bare, changed(["differ", "v2"], ["cuMemAlloc 2000 0"]), "cuGetProcAddress_v2 answers the exported address"),
         (grown, changed([2, 1], 513), "what a pool charges for some sizes"),
+        (places, changed([1, 2, 0], 2), "memory of a pool of the host: its type and device"),
     ):
         before = copy.deepcopy(told[key])
         told[key] = change(told[key])
