@@ -7,6 +7,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static int begin(void **state) {
     (void)state;
@@ -157,6 +159,7 @@ static void test_physical_memory_outlives_its_handle(void **state) {
     (void)state;
     add(physical(7, PAGE));
     ledger_map(0x10000000, PAGE, 7);
+    assert_int_equal(ledger_count(), 1); /* a mapping is no allocation */
     ledger_release(7);
     assert_int_equal(usage_now().mapped, PAGE);
     /* the driver gives the number out again */
@@ -407,6 +410,39 @@ static void test_many_live(void **state) {
     assert_int_equal(allocated(), 0);
 }
 
+static void fork_here(const struct ledger_entry *entry, void *context) {
+    (void)entry;
+    pid_t *child = context;
+    if (*child == 0) *child = fork();
+    if (*child != 0) return;
+    alarm(60);
+    ledger_forked();
+    usage_forked();
+    owners_forked();
+    struct ledger_entry removed;
+    uint32_t workflow = owners_open(OWNER_NOBODY, "prompt", ""), node = owners_open(workflow, "1", "Node");
+    owners_enter(node);
+    bool empty = ledger_count() == 0 && !ledger_remove(LEDGER_POINTER, 0x1000, &removed);
+    add(plain(0x1000, 512));
+    _exit(empty && ledger_count() == 1 && allocated() == 512 ? 5 : 6);
+}
+
+/* Whatever the parent's threads hold at that time: here a shard's lock is held. */
+static void test_the_child_of_a_fork_begins_anew(void **state) {
+    (void)state;
+    pid_t child = 0;
+    int status;
+    uint32_t workflow = owners_open(OWNER_NOBODY, "prompt", "");
+    owners_enter(owners_open(workflow, "1", "Node"));
+    add(plain(0x1000, 512));
+    ledger_each(fork_here, &child);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 5);
+    assert_int_equal(allocated(), 512);
+    owners_enter(OWNER_NOBODY);
+}
+
 /* Last of all tests: recording ends for good. What is there stays, and goes when it is freed. */
 static void test_a_full_table(void **state) {
     (void)state;
@@ -461,6 +497,7 @@ int main(void) {
         cmocka_unit_test_setup(test_errno_stays, begin),
         cmocka_unit_test_setup(test_threads, begin),
         cmocka_unit_test_setup(test_many_live, begin),
+        cmocka_unit_test_setup(test_the_child_of_a_fork_begins_anew, begin),
         cmocka_unit_test_setup(test_a_full_table, begin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
