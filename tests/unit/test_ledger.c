@@ -188,6 +188,20 @@ static void test_physical_memory_outlives_its_mappings(void **state) {
     assert_int_equal(usage_now().mapped, 0);
 }
 
+/* More than can be counted: then it is never thought to be gone. */
+static void test_a_handle_that_is_held_very_often(void **state) {
+    (void)state;
+    enum { OFTEN = 1 << 16 };
+    add(physical(7, PAGE));
+    for (int i = 0; i < OFTEN + 9; i++)
+        ledger_retain(7, 0);
+    ledger_release(7);
+    assert_int_equal(usage_now().mapped, PAGE);
+    for (int i = 0; i < OFTEN; i++)
+        ledger_release(7);
+    assert_int_equal(usage_now().mapped, PAGE);
+}
+
 static void test_a_handle_is_asked_for_again(void **state) {
     (void)state;
     add(physical(7, PAGE));
@@ -485,6 +499,7 @@ int main(void) {
         cmocka_unit_test_setup(test_a_failed_free_is_undone, begin),
         cmocka_unit_test_setup(test_physical_memory_outlives_its_handle, begin),
         cmocka_unit_test_setup(test_physical_memory_outlives_its_mappings, begin),
+        cmocka_unit_test_setup(test_a_handle_that_is_held_very_often, begin),
         cmocka_unit_test_setup(test_a_handle_is_asked_for_again, begin),
         cmocka_unit_test_setup(test_one_unmap_over_several_mappings, begin),
         cmocka_unit_test_setup(test_a_handle_whose_release_was_not_seen, begin),
