@@ -342,7 +342,7 @@ def test_a_fork_while_others_allocate(hooked, traced):
 
 @pytest.mark.parametrize("library", ["probe", "library"])
 def test_exit_while_others_allocate(hooked, probe, library):
-    for _ in range(10):
+    for _ in range(5):
         hooked("hooked_storm", "exit", link=["-l:libcuda.so.1"], preload=[probe if library == "probe" else LIBRARY])
 
 

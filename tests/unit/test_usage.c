@@ -122,6 +122,7 @@ static void test_kinds(void **state) {
     assert_int_equal(now.live, 1111 + 5000);
     assert_int_equal(now.allocated, 1111 + 3000);
     assert_int_equal(now.mapped, 6000);
+    assert_int_equal(now.async, 10);
     assert_int_equal(now.torch_allocated, 3010);
     assert_int_equal(now.torch_reserved, 5010);
     assert_int_equal(usage_pinned(), 30000);

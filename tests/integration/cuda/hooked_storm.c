@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { THREADS = 6, FORKS = 150, SIZE = 2 << 20 };
+enum { THREADS = 6, FORKS = 60, SIZE = 2 << 20 };
 
 static uint64_t rounds[THREADS];
 static bool stop;
