@@ -51,6 +51,7 @@ def workflows():
         shown("Fail", value=["1", 0], message="told"),
         shown("OutOfMemory", value=["1", 0]),
         shown("Interrupt", value=["1", 0]),
+        shown("KillWorker", value=["1", 0]),
     ]
     if GENERATION >= "x" or GENERATION.startswith("a"):
         prompts += [
@@ -73,5 +74,5 @@ def run(count):
         executor = keeps if n % 3 == 0 else application.new_executor()
         try:
             application.run_with(executor, prompt, "prompt-%d" % n, {"job_id": str(n)})
-        except (Exception, nodes.comfy.model_management.InterruptProcessingException):
+        except (Exception, nodes.comfy.model_management.InterruptProcessingException, nodes.WorkerKilled):
             pass  # up to R2 errors leave the executor

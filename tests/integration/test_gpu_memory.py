@@ -212,6 +212,26 @@ workflow("job", n1=("Number", {"value": 1}), n2=("OnThread", {"value": ("1", 0),
     assert traces["job"].root["metrics"]["memory.vram.alloc_bytes"] == 5 * MIB
 
 
+NESTED = """
+class Nest(nodes.Node):
+    INPUTS = {"value": {}, "size": {}}
+
+    def run(self, value, size):
+        inner = {"1": node("Use", value=1, sizes="1048576"), "2": node("Show", value=["1", 0])}
+        application.run_here(inner, "inner", {"job_id": "inner"})
+        return (Tensor(size),)
+
+nodes.NODE_CLASS_MAPPINGS.update(Nest=Nest)
+workflow("nested", n1=("Nest", {"value": 1, "size": 2 << 20}), n2=("Show", {"value": ("1", 0)}))
+"""
+
+
+@pytest.mark.parametrize("generation", ["r4", "x1"])
+def test_a_node_that_runs_a_prompt_works_for_itself_again(gpu, generation):
+    _, traces, _ = gpu(ENDS[-1], generation, "async").run(NESTED)
+    assert figures(node(traces["nested"], "1"))["alloc_bytes"] == 2 * MIB
+
+
 @pytest.mark.parametrize("version", PYTHONS)
 def test_overlapping_async_nodes(gpu, version):
     """Told apart where sys.monitoring is; the workflow's elsewhere."""

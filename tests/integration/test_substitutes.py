@@ -50,6 +50,8 @@ def run_program(agent, version, generation, program, jobs=JOBS):
     said = [line for line in err.splitlines() if line.startswith("comfydd:")]
     assert "instrumented" in said[0]
     outputs = [line for line in out.splitlines() if line.startswith("result ")]
+    roots = [span["meta"]["job.id"] for span in spans if "job.id" in span["meta"]]
+    assert len(roots) == len(set(roots))
     assert len(outputs) == len(JOBS) and len(set(outputs)) == 1 and json.loads(outputs[0].partition(" ")[2])
     return [session.of_job(spans, job) for job in jobs], said[1:]
 
