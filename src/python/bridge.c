@@ -188,6 +188,7 @@ static bool read_context(PyObject *context, struct ids_parent *parent) {
 
 bool bridge_current(struct ids_parent *parent) {
     if (!current_function) return false;
+    *parent = (struct ids_parent){0};
     struct python_error error;
     python_error_save(&error);
     PyObject *function = python_newref(current_function);

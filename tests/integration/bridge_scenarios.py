@@ -240,6 +240,9 @@ def the_active_parent_is_read():
     assert current_is((6, 7, 99, None, "")).priority == 2
     assert current_is((6, 7, -99, None, "")).priority == -1
     assert len(current_is((6, 7, 1, "x" * 500, "")).origin) == 127
+    used = Parent(tags=b"_dd.p.b=c", origin=b"rum")
+    with Bridge(current=lambda: (6, 7, 1, None, "_dd.p.a=b")):
+        assert PROBE.probe_current(used) and (used.tags, used.origin) == (b"_dd.p.a=b", b"")
     many = ",".join(f"_dd.p.{number}=1" for number in range(1000))
     assert current_is((6, 7, 1, None, many)).tags == b""  # not a part of them
 
