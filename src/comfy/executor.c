@@ -92,7 +92,7 @@ static struct workflow *open_workflow(const char *id, PyObject *extra_data) {
     if (queue_take(id, &queued)) {
         start.queue_wait_ms = (double)(start.mono_ns - queued.put_mono_ns) / 1e6;
         if (!job.has_parent && queued.has_parent) start.parent = &queued.parent;
-    } else if (job.created_ms > 0 && since_created >= 0) {
+    } else if (job.created_ms > 0) {
         start.queue_wait_ms = since_created;
     }
     struct workflow *workflow = workflow_create(&start, config());
@@ -414,7 +414,7 @@ static void succeed(const struct watch_call *watched, const struct generation *g
                     const struct call *call, uint64_t now) {
     struct workflow *workflow = call->workflow;
     struct node *node = call->node;
-    bool ran = really_ran(watched, generation, call) || (node->span && node->executions > 1);
+    bool ran = really_ran(watched, generation, call);
     node->inputs_read = false;
     if (ran) {
         if (node->done) start_again(watched, call, now);

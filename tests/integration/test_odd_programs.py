@@ -86,6 +86,24 @@ def test_a_loop_made_of_expansions(agent, version, generation):
         assert span["meta"].get("node.display_id") == ("1" if dot else None)
 
 
+LAZY_TWINS = """
+prompt = {"1": node("Number", value=1), "2": node("Number", value=5), "show": node("Show", a=["3", 0], b=["4", 0])}
+for twin in "34":
+    prompt[twin] = node("LazySwitch", choice=["1", 0], first=["2", 0], second=["2", 0])
+application.run_here(prompt, "twins", {"job_id": "twins"})
+"""
+
+
+@pytest.mark.parametrize("generation", ["x1", "a3"])
+@ends
+def test_a_lazy_node_that_finds_its_twins_result(agent, version, generation):
+    """It was entered, and asked for an input; when that is there, so is its own result, from another node."""
+    (trace,) = traces(agent, version, generation, LAZY_TWINS, "twins")
+    twins = [span for span in trace.nodes if span["resource"] == "LazySwitch"]
+    assert sorted(span["meta"].get("node.cached", "executed") for span in twins) == ["executed", "true"]
+    assert trace.root["metrics"]["workflow.nodes.cached"] == 1 and trace.root["metrics"]["workflow.nodes.executed"] == 4
+
+
 EXECUTED_AGAIN = """
 sys.argv.append("--cache-none")
 turns = []
@@ -130,6 +148,7 @@ def test_a_node_that_is_executed_again(agent, version, generation):
     assert failing.nodes[-1]["meta"]["error.message"] == "the second time"
     for trace in (plain, expanding, failing):
         assert trace.root["metrics"]["workflow.nodes.total"] == len(trace.nodes)
+        assert all(span["metrics"]["node.active_ms"] <= span["duration"] / 1e6 + 0.001 for span in trace.nodes)
     again = [span for span in expanding.nodes if span["meta"]["node.id"] == "1"][1]
     inside = [span for span in expanding.nodes if span["meta"].get("node.parent_id") == "1" and span["start"] > again["start"]]
     assert inside
