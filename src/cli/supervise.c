@@ -257,7 +257,6 @@ struct supervise_end supervise_run(char **command, double grace_s, const struct 
     sigemptyset(&run.sent);
     double started = now();
     if (!start(&run, command, hooks)) return run.end;
-    tick(hooks); /* there may be something to do from an earlier run */
     while (!run.ended) {
         wait_for_signals(fmin(1, until_kill(&run, grace_s)));
         for (struct signalfd_siginfo info; next_signal(&info);)

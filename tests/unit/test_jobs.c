@@ -1,12 +1,19 @@
 #include "cli/jobs.h"
+
+#include "capture.h"
 #include "cli/spool.h"
 #include "unit.h"
 
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- a database and a spool in a folder of their own ---- */
@@ -81,6 +88,17 @@ static const char *ask(const char *sql) {
 static off_t size_of_spool(void) {
     struct stat found;
     return stat(spool, &found) ? -1 : found.st_size;
+}
+
+/* Of the program under test too: no power is lost here, and disks are slow. */
+int fsync(int fd) {
+    (void)fd;
+    return 0;
+}
+
+int fdatasync(int fd) {
+    (void)fd;
+    return 0;
 }
 
 /* ---- writing ---- */
@@ -160,6 +178,102 @@ static void what_is_left_in_the_spool_is_written_by_the_next(void **state) {
     jobs_close(open_jobs(NULL), 30);
     assert_string_equal(ask("SELECT prompt_id FROM comfydd_jobs ORDER BY rowid"), "p1\np2\n");
     assert_int_equal(size_of_spool(), 0);
+}
+
+/* ---- time, which goes by at once where a test wants that ---- */
+
+static bool hurried;
+static unsigned waits[64], wait_count; /* seconds */
+
+/* Of the program under test too. */
+int pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *lock, const struct timespec *until) {
+    if (!__atomic_load_n(&hurried, __ATOMIC_SEQ_CST)) {
+        int (*real)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *) =
+            (int (*)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *))dlsym(
+                RTLD_NEXT, "pthread_cond_timedwait");
+        return real(condition, lock, until);
+    }
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    unsigned count = __atomic_load_n(&wait_count, __ATOMIC_SEQ_CST);
+    if (count < sizeof waits / sizeof *waits) {
+        waits[count] = (unsigned)(until->tv_sec - now.tv_sec + (until->tv_nsec > now.tv_nsec));
+        __atomic_store_n(&wait_count, count + 1, __ATOMIC_SEQ_CST);
+    }
+    pthread_mutex_unlock(lock);
+    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    pthread_mutex_lock(lock);
+    return ETIMEDOUT;
+}
+
+static void wait_for_waits(unsigned count) {
+    for (int tries = 0; __atomic_load_n(&wait_count, __ATOMIC_SEQ_CST) < count; tries++) {
+        if (tries == 20000) fail_msg("%u waits, not %u", wait_count, count);
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+}
+
+static void wait_for_delivery(void) {
+    for (int tries = 0; size_of_spool() != 0; tries++) {
+        if (tries == 20000) fail_msg("nothing is written");
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+}
+
+static void attempts_become_rarer_and_begin_anew_after_a_good_one(void **state) {
+    (void)state;
+    char path[128];
+    const unsigned seconds[] = {1, 2, 4, 8, 16, 32, 60, 60};
+    strcpy(path, in_folder("jobs.db"));
+    assert_int_equal(mkdir(path, 0700), 0); /* no database can be there */
+    hurried = true;
+    struct jobs *jobs = open_jobs(NULL);
+    for (int times = 0; times < 2; times++) {
+        __atomic_store_n(&wait_count, 0, __ATOMIC_SEQ_CST);
+        jobs_write(jobs, &(struct job_event){.prompt_id = "p", .state = "failed"});
+        wait_for_waits(sizeof seconds / sizeof *seconds);
+        for (unsigned i = 0; i < sizeof seconds / sizeof *seconds; i++)
+            assert_int_equal(waits[i], seconds[i]);
+        assert_int_equal(rmdir(path), 0);
+        wait_for_delivery();
+        for (const char *const *end = (const char *const[]){"", "-wal", "-shm", NULL}; *end; end++) {
+            char file[140];
+            snprintf(file, sizeof file, "%s%s", path, *end);
+            unlink(file);
+        }
+        assert_int_equal(mkdir(path, 0700), 0);
+    }
+    __atomic_store_n(&hurried, false, __ATOMIC_SEQ_CST);
+    jobs_close(jobs, 30);
+    assert_int_equal(rmdir(path), 0);
+}
+
+/* A full disk: what the spool does not take is in memory, as far as that is bounded, and in the spool as soon as it can be. */
+static void without_room_for_the_spool_a_thousand_are_kept(void **state) {
+    (void)state;
+    enum { ROOM = 4096, MORE = 1100 };
+    char path[128];
+    struct rlimit before, small;
+    strcpy(path, in_folder("jobs.db"));
+    assert_int_equal(mkdir(path, 0700), 0); /* no database can be there */
+    struct jobs *jobs = open_jobs(NULL);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = (struct rlimit){.rlim_cur = ROOM, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    capture_start();
+    for (uint64_t i = 1; i <= MORE; i++)
+        jobs_write(jobs, &(struct job_event){.prompt_id = "p", .state = "failed", .started_ns = i * 1000});
+    const char *said = capture_stop();
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_non_null(strstr(said, "there is no room to keep events for the database: they are lost"));
+    for (int tries = 0; size_of_spool() <= ROOM; tries++) {
+        if (tries == 20000) fail_msg("the spool has not grown");
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    assert_int_equal(rmdir(path), 0);
+    jobs_close(jobs, 60);
+    const char *rows = ask("SELECT count(*) FROM comfydd_jobs");
+    assert_in_range(atoi(rows), 1001, MORE - 50);
 }
 
 /* Two supervisors were there, one with a spool of another name. */
@@ -286,6 +400,8 @@ int main(void) {
         TEST(a_number_is_one_in_a_table_without_types_too),
         TEST(long_texts_are_cut),
         TEST(what_is_left_in_the_spool_is_written_by_the_next),
+        TEST(attempts_become_rarer_and_begin_anew_after_a_good_one),
+        TEST(without_room_for_the_spool_a_thousand_are_kept),
         TEST(what_others_have_left_is_adopted_before_our_own),
         TEST(a_spool_that_somebody_uses_is_left_to_him),
         TEST(what_can_be_reached_and_what_not),

@@ -220,6 +220,16 @@ static void no_link_pipe_or_folder_is_opened(void **state) {
     assert_int_equal(error, -ENOENT);
 }
 
+static void somebody_elses_is_left_to_him(void **state) {
+    (void)state;
+    int error = 0;
+    if (geteuid() != 0) skip();
+    set_file(ENTRY(1));
+    assert_int_equal(chown(path, 65534, 65534), 0);
+    assert_null(spool_open(path, &error));
+    assert_int_equal(error, -EPERM);
+}
+
 static void one_at_a_time(void **state) {
     (void)state;
     int error = 0;
@@ -283,6 +293,7 @@ int main(void) {
         TEST(what_is_no_entry_is_passed_over),
         TEST(others_have_no_access),
         TEST(no_link_pipe_or_folder_is_opened),
+        TEST(somebody_elses_is_left_to_him),
         TEST(one_at_a_time),
         TEST(a_file_that_may_not_grow),
         TEST(a_spool_has_an_end),
