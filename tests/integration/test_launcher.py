@@ -367,6 +367,18 @@ def test_what_is_left_is_killed_before_a_restart(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_what_is_left_by_one_that_had_to_be_killed_is_killed_too(tmp_path):
+    """Else it would have the port, or the GPU, with nobody to look after it."""
+    program = "import subprocess\nprint('left', subprocess.Popen(['sleep', '1000'], start_new_session=True).pid, flush=True)"
+    with Launched(tmp_path / "log", "--grace=0", "--", sys.executable, "-c", program + LISTENER) as launched:
+        launched.wait_to_say("ready")
+        launched.child.send_signal(signal.SIGTERM)
+        launched.wait_to_say("heard 15")
+        launched.child.send_signal(signal.SIGTERM)
+        assert launched.wait() == 137
+        assert not pathlib.Path("/proc", re.search(r"left (\d+)", launched.text())[1]).exists()
+
+
 def test_what_was_there_before_is_not_killed(tmp_path):
     """As a start script's ssh server: it has become comfydd's child when the script became comfydd (exec)."""
     before = ["sh", "-c", f'sleep 1000 >/dev/null 2>&1 & echo $! >{tmp_path}/pid; exec "$@"', "sh"]
