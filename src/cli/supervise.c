@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "cli/die.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -50,11 +51,33 @@ static double now(void) {
 
 /* ---- children ---- */
 
-/* Calls `each` for every child that we have; false when they cannot be listed. */
+/* -1 when there is no such process. */
+static long parent_of(long pid) {
+    char path[64], text[512];
+    long parent = -1;
+    snprintf(path, sizeof path, "/proc/%ld/stat", pid);
+    if (file_read(path, text, sizeof text) < 0) return -1;
+    const char *name_end = strrchr(text, ')');
+    return name_end && sscanf(name_end, ") %*c %ld", &parent) == 1 ? parent : -1;
+}
+
+/* Where there is no list of them: by asking every process there is. */
+static bool each_child_by_asking(void (*each)(pid_t child, void *context), void *context) {
+    DIR *processes = opendir("/proc");
+    if (!processes) return false;
+    for (struct dirent *entry; (entry = readdir(processes));) {
+        long pid = atol(entry->d_name);
+        if (pid > 0 && parent_of(pid) == getpid()) each((pid_t)pid, context);
+    }
+    closedir(processes);
+    return true;
+}
+
+/* Calls `each` for every child that we have; false when they cannot be found. */
 static bool each_child(void (*each)(pid_t child, void *context), void *context) {
     char path[64], text[8192], *rest = text;
     snprintf(path, sizeof path, "/proc/self/task/%ld/children", (long)getpid());
-    if (file_read(path, text, sizeof text) < 0) return false;
+    if (file_read(path, text, sizeof text) < 0) return each_child_by_asking(each, context);
     for (char *word; (word = strsep(&rest, " "));)
         if (rest && atol(word) > 0)
             each((pid_t)atol(word), context); /* the last one may be cut: it has no blank */
@@ -303,8 +326,8 @@ bool supervise_kill_rest(double seconds, bool (*more)(void *context), void *cont
         int count = 0;
         bool others = more && more(context);
         bool has_children = reap(NULL);
-        bool is_listed = each_child(kill_child, &count); /* theirs become ours when they end */
-        if (!others && (!has_children || (is_listed && count == 0))) return true;
+        bool all_found = each_child(kill_child, &count); /* theirs become ours when they end */
+        if (!others && (!has_children || (all_found && count == 0))) return true;
         /* Not for signals: supervise_sleep wants those that come now. */
         nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
     }
