@@ -125,7 +125,7 @@ static struct verdict judge(const struct supervise_end *end, struct verdict_fact
     facts->code = end->code;
     facts->stop_signal = end->stop_signal;
     facts->we_killed = end->we_killed;
-    facts->watchdog = end->we_stopped ? hung : VERDICT_WORKS;
+    facts->watchdog = hung;
     facts->watchdog_s = config()->watchdog_s;
     facts->restart_wanted = is_restart_wanted();
     facts->peak_bytes = end->peak_bytes;

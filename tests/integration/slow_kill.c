@@ -1,5 +1,5 @@
-/* For `comfydd run`, preloaded: it sends a signal a moment later, so that one which the command has had already is a second one,
- * and not the same to the kernel. */
+/* For `comfydd run`, preloaded: it sends a signal a moment later, so that one which the command has had already is a second
+ * one, and not the same to the kernel. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <signal.h>

@@ -28,6 +28,7 @@ def test_a_real_memory_kill_at_our_limit():
 
 def test_a_start_that_fails_leaves_no_group(tmp_path):
     with v1_group("failed") as (group, enter):
+        assert run("no-such-command-here", before=enter).returncode == 127
         done = run("--jobs-db=mysql://x", f"--state={tmp_path}", "true", before=enter)
         assert groups_below(group) == []
     assert done.returncode == 125 and "the database must be sqlite:PATH or postgresql://" in done.stderr
@@ -72,12 +73,26 @@ print(len(x), flush=True)
 
 def test_the_limit_holds_for_all_descendants_together(tmp_path):
     """Four of 40 MiB each, none of which is too large."""
-    script = 'for i in 1 2 3 4; do "$@" & done; wait'
+    script = 'for i in 1 2 3 4; do "$@" & done; wait; exit 1'
     with v1_group("together") as (group, enter):
         words = ["sh", "-c", script, "sh", sys.executable, "-c", ONE_OF_FOUR, tmp_path]
-        done = run("--memory-limit=100M", "--", *words, before=enter)
+        done = run("--memory-limit=100M", "--restart=never", "--", *words, before=enter)
         assert groups_below(group) == []
     assert len(done.stdout.splitlines()) < 4
+    assert "it reached its limit of 0.10 GiB (peak 0.10 GiB)" in done.stderr
+
+
+def test_a_memory_kill_by_the_machine(tmp_path):
+    """As a machine tells of it on which no groups can be seen."""
+    counts = tmp_path / "vmstat"
+    counts.write_text("oom_kill 3\n")
+    script = f'mount -t tmpfs tmpfs /sys/fs/cgroup && mount --bind {counts} /proc/vmstat && exec "$@"'
+    before = ["unshare", "--mount", "sh", "-c", script, "sh"]
+    if subprocess.run([*before, "true"], capture_output=True, timeout=30).returncode:
+        pytest.skip("this user may not mount")
+    done = run("--restart=never", "--", "sh", "-c", f"echo oom_kill 4 >{counts}; kill -9 $$", before=before)
+    assert done.returncode == 137
+    assert "was killed while the machine's out-of-memory killer was at work" in done.stderr
 
 
 def test_a_memory_kill_by_the_container():
@@ -123,14 +138,32 @@ def test_it_is_started_again_after_a_memory_kill(tmp_path):
     assert "killed for memory" in done.stderr and "starting it again in 1 s" in done.stderr
 
 
-def test_the_limit_is_the_one_asked_for_and_nearness_is_told_once(tmp_path):
+def test_the_limit_is_the_one_asked_for_and_nearness_is_told(tmp_path):
     with v1_group("near") as (group, _):
         with Launched(tmp_path / "log", "--memory-limit=100M", *hog(88, HOG_AND_WAIT)) as launched:
             launched.wait_to_say("are in use")
             (name,) = [n for n in groups_below(group.parent) if n == group_of(launched.child.pid)]
             assert (group.parent / name / "memory.limit_in_bytes").read_text() == f"{100 * MiB}\n"
-        assert launched.text().count("are in use") == 1
         assert not (group.parent / name).exists()
+
+
+# Takes so many MiB for some seconds, twice.
+TWICE = """
+import mmap, sys, time
+size = int(sys.argv[1]) << 20
+for _ in range(2):
+    with mmap.mmap(-1, size) as memory:
+        for at in range(0, size, 4096):
+            memory[at] = 1
+        time.sleep(2.5)
+    time.sleep(2.5)
+"""
+
+
+def test_nearness_is_told_again_after_it_was_far():
+    with v1_group("twice") as (_, enter):
+        done = run("--memory-limit=100M", *hog(88, TWICE), before=enter)
+    assert done.returncode == 0 and done.stderr.count("are in use") == 2
 
 
 def test_a_memory_kill_while_stopping_is_told_and_not_restarted(tmp_path):

@@ -106,7 +106,9 @@ def test_a_restart_that_fails_is_tried_again(tmp_path):
 def test_a_restart_without_a_process_to_be_had_is_tried_again(tmp_path):
     library = tmp_path / "no_fork.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, HERE / "no_fork.c", "-ldl"], check=True, timeout=60)
-    script = "set -- /proc/$PPID/fd/*; echo its descriptors: $#; exit 3"
+    # Of many looks the least: at first comfydd still waits for the command to begin.
+    look = "set -- /proc/$PPID/fd/*; [ $# -gt $least ] || least=$#; looks=$((looks + 1))"
+    script = f"looks=0 least=99; while [ $looks -lt 5000 ]; do {look}; done; echo its descriptors: $least; exit 3"
     child = start(["--restart=failure", "--max-restarts=2", "--", "sh", "-c", script], subprocess.PIPE, LD_PRELOAD=library)
     out, err = child.communicate(timeout=60)
     first, second = out.splitlines()
@@ -126,6 +128,18 @@ def test_jobs_are_recorded_though_no_agent_is_there(tmp_path, flight_folder):
     assert done.stderr.count("was running, in node 2, Act") == 3
     assert job_states(tmp_path / "jobs.db") == ["failed"] * 3
     assert len(list(flight_folder.iterdir())) == 3
+
+
+# ---- a start script
+
+
+def test_a_start_script_that_ends_some_seconds_later_tells_why(tmp_path, flight_folder):
+    """What it has run is not judged before."""
+    words = ["sh", "-c", '"$@"; sleep 3; exit 139', "sh", *dying(tmp_path / "diary")]
+    with StrictAgent() as agent:
+        done = run_in_stand_in(words, tmp_path, agent.url, "--restart=never")
+        types = {span["meta"]["error.type"] for span in agent.spans if "error.type" in span["meta"]}
+    assert (done.returncode, types) == (139, {"SIGSEGV"})
 
 
 # ---- a clock that is set back

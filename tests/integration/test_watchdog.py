@@ -1,6 +1,7 @@
 """The watchdog: a ComfyUI that lives and does not work is told of, and started again when that is wanted."""
 
 import re
+import signal
 import sys
 
 import pytest
@@ -42,7 +43,9 @@ def test_a_node_that_hangs_is_ended_with_its_process(agent, tmp_path):
         ((*job, reason, node, class_type),) = wait_for("the job's row", 20, application.jobs)
         assert job == ["job-7", prompt_id, "failed"], COLUMNS
         assert reason.startswith("ProcessHung: ") and (node, class_type) == ("2", "WaitForInterrupt")
-    assert application.exit_code == 0
+        application.kill(signal.SIGSEGV)  # that one has not hung
+        assert application.process.child.wait(30) == 128 + signal.SIGSEGV
+        assert "crashed with SIGSEGV" in application.log()
     first, second = trace.nodes
     assert trace.root["meta"]["workflow.status"] == "killed"
     for span in (trace.root, second):

@@ -248,7 +248,7 @@ static void attempts_become_rarer_and_begin_anew_after_a_good_one(void **state) 
     assert_int_equal(rmdir(path), 0);
 }
 
-/* A full disk: what the spool does not take is in memory, as far as that is bounded, and in the spool as soon as it can be. */
+/* A full disk: what the spool does not take is in memory, up to a thousand, and in the spool as soon as it can be. */
 static void without_room_for_the_spool_a_thousand_are_kept(void **state) {
     (void)state;
     enum { ROOM = 4096, MORE = 1100 };
