@@ -210,6 +210,22 @@ def test_many_prompts_wait(agent, version):
     assert waits[0] > waits[1] and min(waits) > 0
 
 
+CREATED = """
+import time
+now = int(time.time() * 1000)
+for job, when in ("before", now - 5000), ("text", str(now - 5000)), ("later", now + 100_000), ("never", 0), ("odd", [now]):
+    application.run_here(chain(3), job, {"job_id": job, "create_time": when})
+"""
+
+
+@ends
+def test_a_wait_is_known_from_the_server_too(agent, version):
+    """Where nobody saw the prompt being queued."""
+    before, text, *others = traces(agent, version, "a3", CREATED, "before", "text", "later", "never", "odd")
+    assert all(5000 <= trace.root["metrics"]["workflow.queue_wait_ms"] < 65_000 for trace in (before, text))
+    assert not any("workflow.queue_wait_ms" in trace.root["metrics"] for trace in others)
+
+
 # ---- prompts inside of prompts
 
 NESTED = """
@@ -431,6 +447,34 @@ except KeyboardInterrupt:
 @every_python
 def test_control_c_while_an_exception_is_read(version):
     assert results(version, "r2", INTERRUPTED_WHILE_READ) == ["interrupted"]
+
+
+ENDS_MEANWHILE = """
+import threading
+
+begun = threading.Event()
+
+class Waits(nodes.Node):
+    INPUTS = {"value": {}}
+    OUTPUT_NODE = True
+
+    def run(self, value):
+        begun.set()
+        threading.Event().wait()
+
+nodes.NODE_CLASS_MAPPINGS.update(Waits=Waits)
+prompt = {"1": node("Number", value=1), "2": node("Waits", value=["1", 0])}
+threading.Thread(target=application.run_here, args=(prompt, "stopped", {"job_id": "stopped"}), daemon=True).start()
+begun.wait()
+"""
+
+
+@pytest.mark.parametrize("generation", ["r4", "x1"])
+@every_python
+def test_the_program_ends_while_a_workflow_runs(agent, version, generation):
+    (trace,) = traces(agent, version, generation, ENDS_MEANWHILE, "stopped")
+    assert trace.root["meta"]["workflow.status"] == "interrupted" and not trace.root["error"]
+    assert [span["meta"]["node.result"] for span in trace.nodes] == ["SUCCESS", "PENDING"]
 
 
 EXIT_BY_C = """
