@@ -81,11 +81,16 @@ def ids_arrive_whole():
         low = Trace(trace_id_low=7, root_span_id=8, priority=-1, mechanism=-1)
         PROBE.probe_leave(PROBE.probe_enter(low, 9, None, None))
         PROBE.probe_leave(PROBE.probe_enter(TRACE, 10, b"", None))
+        for high, root in ((HIGH, 11), (1, 11)):  # another workflow of that trace; a trace that looks alike
+            other = Trace(trace_id_high=high, trace_id_low=LOW, root_span_id=root, priority=1, mechanism=0)
+            PROBE.probe_leave(PROBE.probe_enter(other, 12, None, None))
     trace_id = (HIGH << 64) | LOW
     assert bridge.entered == [
         (trace_id, 2**63 + 1, 2**64 - 1, 2, 4, "rum", "_dd.p.dm=-4"),
         (7, 9, 8, -1, -1, None, None),
         (trace_id, 10, 2**64 - 1, 2, 4, None, None),
+        (trace_id, 12, 11, 1, 0, None, None),
+        ((1 << 64) | LOW, 12, 11, 1, 0, None, None),
     ]
 
 
@@ -111,7 +116,7 @@ def leave_gets_what_enter_gave():
 def no_reference_is_lost_or_kept():
     def round_trip(number):
         other = Trace(trace_id_high=number, trace_id_low=number + 2**40, root_span_id=number + 2**41)
-        PROBE.probe_leave(PROBE.probe_enter(other, number + 2**42, b"an origin", None))
+        PROBE.probe_leave(PROBE.probe_enter(other, number + 2**42, b"an origin", b"_dd.p.dm=-4"))
         parent = Parent()
         assert PROBE.probe_current(parent) and parent.span_id == 2**50
 
