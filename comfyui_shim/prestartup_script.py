@@ -5,7 +5,8 @@ Loads libcomfydd.so where it is not preloaded, then, where ddtrace is installed,
 library what it needs from it (include/comfydd/shim.h is the contract). Never raises: each failure is one line
 on stderr.
 
-Environment: COMFYDD_LIB (path of the library) and DD_RUNTIME_METRICS_ENABLED (default true) are read;
+Environment: COMFYDD_LIB (path of the library) and DD_RUNTIME_METRICS_ENABLED (default true, false where
+OTEL_METRICS_EXPORTER is none) are read;
 DD_PROFILING_ENABLED is set to true when unset, DD_SERVICE and DD_ENV to what the library's spans have.
 """
 
@@ -69,7 +70,8 @@ def start_ddtrace(library):
     hand_over_runtime_id()
     os.register_at_fork(after_in_child=hand_over_runtime_id)  # after ddtrace's own hook, which makes a new id
 
-    if os.environ.get("DD_RUNTIME_METRICS_ENABLED", "true").lower() in ("true", "1"):
+    default = "false" if os.environ.get("OTEL_METRICS_EXPORTER", "").lower() == "none" else "true"
+    if os.environ.get("DD_RUNTIME_METRICS_ENABLED", default).lower() in ("true", "1"):
         RuntimeMetrics.enable()
 
     bridge = load_bridge()

@@ -180,7 +180,7 @@ static int on_profile(PyObject *self, PyFrameObject *frame, int what, PyObject *
         PyObject *module = awaited_module;
         awaited_module = NULL;
         PyEval_SetProfile(NULL, NULL);
-        if (argument) found_module(module); /* NULL: the code raised */
+        if (argument) found_module(module); /* NULL: the code raised (3.12 says None then too) */
         Py_DecRef(module);
     }
     python_decref(code);

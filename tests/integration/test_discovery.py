@@ -182,6 +182,8 @@ LOADED_BY_HAND = {
     "spec.loader.exec_module(execution)",
     "twice": "spec.loader.exec_module(execution)\n" + BY_HAND.replace("import ", "import see, ", 1)
     + "spec.loader.exec_module(execution)",
+    "that-imports-another": "text = open('execution.py').read(); open('execution.py', 'w').write('import helper\\n' + text)\n"
+    "open('helper.py', 'w').close(); spec.loader.exec_module(execution)",
     "from-inside-an-import": "open('loading.py', 'w').write('from __main__ import *; spec.loader.exec_module(execution)')\n"
     "import loading",
 }
@@ -194,6 +196,13 @@ def test_loaded_by_hand(project, version, way, name):
     program = f"NAME = {name!r}" + BY_HAND + LOADED_BY_HAND[way] + SHOW
     for _ in range(2):  # from source, then as compiled
         assert project.run(version, "-c", program, PYTHONDONTWRITEBYTECODE="") is True
+
+
+@pytest.mark.parametrize("version", [name for name in PYTHONS if name != "3.12"])  # which does not tell the two ends apart
+def test_one_that_cannot_be_loaded_by_hand_is_left_alone(project, version):
+    project.write("execution.py", (project.folder / "execution.py").read_text() + "1/0\n")
+    program = "NAME = 'execution'" + BY_HAND + "try: spec.loader.exec_module(execution)\nexcept ZeroDivisionError: pass\n"
+    assert project.run(version, "-c", program + SHOW) is False and project.log == []
 
 
 PROFILED = """

@@ -225,6 +225,9 @@ def test_what_the_user_set_stays(probe, old_ddtrace):
         variables["DD_RUNTIME_METRICS_ENABLED"] = switch
         out, _ = start(COMFYDD_LIB=probe, PYTHONPATH=old_ddtrace, **variables)
         assert out == "mine staging false\n"
+    del variables["DD_RUNTIME_METRICS_ENABLED"]
+    out, _ = start(COMFYDD_LIB=probe, PYTHONPATH=old_ddtrace, OTEL_METRICS_EXPORTER="none", **variables)
+    assert out == "mine staging false\n"
 
 
 def test_a_broken_ddtrace_is_one_line(probe, old_ddtrace):
