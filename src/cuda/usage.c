@@ -241,14 +241,13 @@ static void fold(void) {
     }
     peak_of_all = allocated_on_all();
     spin_unlock(&lock);
-    bool several = mask & (mask - 1);
     for (struct usage_window *window = windows.next; window != &windows; window = window->next) {
         for (uint32_t left = mask; left; left &= left - 1) {
             unsigned device = (unsigned)__builtin_ctz(left);
             if (peaks[device] > window->peak_on[device]) window->peak_on[device] = peaks[device];
-            if (!several && peaks[device] > window->peak) window->peak = peaks[device];
+            if (peaks[device] > window->peak) window->peak = peaks[device];
         }
-        if (several && of_all > window->peak) window->peak = of_all;
+        if (of_all > window->peak) window->peak = of_all;
     }
 }
 
