@@ -145,6 +145,30 @@ static void test_c10_totals_make_peaks(void **state) {
     assert_int_equal(usage_now().allocated, 200);
 }
 
+static void test_the_child_of_a_fork_has_nothing(void **state) {
+    (void)state;
+    struct ledger_what async = {.kind = LEDGER_ASYNC}, plain = {.kind = LEDGER_PLAIN};
+    struct usage_window parents = {0}, window = {0};
+    change(0, 100, 1);
+    assert_true(usage_is_simple_async(async));
+    usage_change(plain, 7);
+    usage_change((struct ledger_what){.kind = LEDGER_PINNED}, 9);
+    usage_c10(0, 50);
+    usage_c10_out_of_memory();
+    usage_open(&parents);
+    usage_forked();
+    struct usage now = usage_now();
+    assert_int_equal(now.live | now.allocated | now.mapped | now.async | now.torch_allocated, 0);
+    assert_int_equal(usage_devices() | usage_async_devices(), 0);
+    assert_int_equal(usage_pinned() | usage_out_of_memory(), 0);
+    assert_false(usage_is_simple_async(async) || usage_is_simple_plain(plain));
+    usage_open(&window);
+    change(0, 1000, 1);
+    usage_close(&window);
+    assert_int_equal(window.peak, 1000);
+    assert_int_equal(parents.peak, 157); /* it may be gone */
+}
+
 enum { THREADS = 4, ROUNDS = 20000 };
 
 static void *churn(void *argument) {
@@ -261,6 +285,7 @@ int main(void) {
         cmocka_unit_test_setup(test_a_device_beyond_the_table, begin),
         cmocka_unit_test_setup(test_kinds, begin),
         cmocka_unit_test_setup(test_c10_totals_make_peaks, begin),
+        cmocka_unit_test_setup(test_the_child_of_a_fork_has_nothing, begin),
         cmocka_unit_test_setup(test_sums_that_are_read_in_between_are_not_below_nothing, begin),
         cmocka_unit_test_setup(test_threads, begin),
         cmocka_unit_test_setup(test_peaks_of_threads_are_exact, begin),
