@@ -128,7 +128,7 @@ workflow("first", n1=("Keep", {"value": 0, "size": 200 << 20, "device": 0}),
 workflow("second", n1=("Keep", {"value": 0, "size": 200 << 20, "device": 0}),
          n2=("Use", {"value": ("1", 0), "sizes": str(100 << 20)}), n3=("Show", {"value": ("2", 0)}))
 """
-    said, traces, _ = gpu(version, generation, backend, memory="1G").run(program)
+    said, traces, _ = gpu(version, generation, backend, memory="1G").run(program, PYTORCH_MEMORY_TRACKING="true")
     span, root = node(traces["first"], "2"), traces["first"].root
     for failed in (span, root):
         assert failed["meta"]["error.type"] == "OutOfMemoryError"
@@ -146,6 +146,8 @@ workflow("second", n1=("Keep", {"value": 0, "size": 200 << 20, "device": 0}),
     second = node(traces["second"], "2")
     assert second["meta"]["node.result"] == "SUCCESS" and "oom.requested_bytes" not in second["metrics"]
     assert "oom.requested_bytes" not in traces["second"].root["metrics"]
+    moments = ("first", "after"), ("second", "before"), ("second", "after")
+    assert [traces[job].root["metrics"][f"memory.pytorch.num_ooms.{when}"] for job, when in moments] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("version", ENDS)
@@ -184,6 +186,27 @@ workflow("job", n1=("Keep", {"value": 0, "size": 200 << 20, "device": 0}),
                   for group in json.loads(failed["meta"]["oom.top_allocations"])]  # fmt: skip
         assert owners == [("Exhaust", 100 * MIB, 3), ("Keep", 200 * MIB, 1)]
     assert figures(span)["failed_allocs"] == 0
+
+
+def test_an_out_of_memory_that_no_call_has_failed_for(gpu):
+    """An extension's own: no picture is of it, and none of an earlier failure, which another node has recovered from, is taken for it."""
+    program = """
+class Raise(nodes.Node):
+    INPUTS = {"value": {}}
+
+    def run(self, value):
+        raise torch.cuda.OutOfMemoryError("not today")
+
+nodes.NODE_CLASS_MAPPINGS["Raise"] = Raise
+workflow("job", n1=("Number", {"value": 1}), n2=("Recover", {"value": ("1", 0), "size": 2 << 30}), n3=("Raise", {"value": ("2", 0)}),
+         n4=("Show", {"value": ("3", 0)}))
+"""
+    _, traces, _ = gpu(ENDS[-1], "a3", "async", memory="1G").run(program, PYTORCH_MEMORY_TRACKING="true")
+    root = traces["job"].root
+    for failed in (node(traces["job"], "3"), root):
+        assert failed["meta"]["error.type"] == "OutOfMemoryError"
+        assert not [name for name in {**failed["metrics"], **failed["meta"]} if name.startswith("oom.")]
+    assert root["metrics"]["memory.pytorch.num_ooms.after"] == 1
 
 
 @every_backend
