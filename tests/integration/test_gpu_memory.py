@@ -158,7 +158,7 @@ workflow("job", n1=("Use", {"value": 0, "sizes": str(300 << 20)}), n2=("Keep", {
 """
     said, traces, _ = gpu(version, "a3", "async", memory="1G").run(program)
     metrics = node(traces["job"], "2")["metrics"]
-    assert said["job"]["reserved"][0] == 300 * MIB
+    assert said["job"]["reserved"][0] == figures(node(traces["job"], "2"))["reserved_bytes.before"] == 300 * MIB
     assert (metrics["oom.requested_bytes"], metrics["oom.allocated_bytes"]) == (2 << 30, 0)
     assert (metrics["oom.reserved_bytes"], metrics["oom.free_bytes"]) == (300 * MIB, 724 * MIB)
 
@@ -275,6 +275,47 @@ workflow("job", n1=("Number", {"value": 1}),
         assert counts == [(3, 3 * MIB), (5, 80 * MIB)]
 
 
+@pytest.mark.parametrize("ends", [False, True], ids=["waits", "has ended"])
+@pytest.mark.parametrize("version", [version for version in PYTHONS if version not in ("3.9", "3.10", "3.11")])
+def test_what_the_event_loop_does_while_an_async_node(gpu, version, ends):
+    """is not that node's: a callback that runs between the steps of tasks."""
+    program = f"""
+kept, woken, done = [], asyncio.Event(), asyncio.Event()
+
+def wake():
+    woken.set()
+    asyncio.get_running_loop().call_soon(allocate)  # right after the step of the node that has been woken
+
+def allocate():
+    kept.append(Tensor(7 << 20))
+    done.set()
+
+class Callback(nodes.Node):
+    INPUTS = {{"value": {{}}}}
+
+    async def run(self, value):
+        asyncio.get_running_loop().call_soon(wake)
+        await woken.wait()
+        if not {ends}:
+            await done.wait()
+        return (value,)
+
+class Other(nodes.Node):
+    INPUTS = {{"value": {{}}}}
+
+    async def run(self, value):
+        await done.wait()
+        return (value,)
+
+nodes.NODE_CLASS_MAPPINGS.update({{"Callback": Callback, "Other": Other}})
+workflow("job", n1=("Keep", {{"value": 1, "size": 512, "device": 0}}), n2=("Callback", {{"value": ("1", 0)}}),
+         n3=("Other", {{"value": ("1", 0)}}), n4=("Show", {{"value": ("2", 0)}}), n5=("Show", {{"value": ("3", 0)}}))
+"""
+    _, traces, _ = gpu(version, "a3", "async").run(program)
+    assert figures(node(traces["job"], "2"))["alloc_bytes"] == 0
+    assert traces["job"].root["metrics"]["memory.vram.alloc_bytes"] == 7 * MIB + 512
+
+
 def test_several_gpus(gpu):
     program = """
 workflow("job", n1=("Keep", {"value": 0, "size": 3 << 20, "device": 0}), n2=("Keep", {"value": 0, "size": 5 << 20, "device": 1}),
@@ -318,6 +359,26 @@ workflow("job", n1=("Load", {}), n2=("Use", {"value": ("1", 0), "sizes": str(1 <
     assert "load" in info and "run" in info
     (line,) = [line for line in err.splitlines() if "GPU allocation 1 of 1" in line]
     assert "30.0 MB on GPU 0 by Load (node 1): " in line and "load," in line and "run" in line  # all in one line
+
+
+def test_the_five_largest(gpu):
+    sizes = [3, 9, 1, 7, 20, 5, 8]  # MiB
+    program = f"""
+class Load(nodes.Node):
+    def run(self):
+        return ([Tensor(size << 20) for size in {sizes}],)
+
+nodes.NODE_CLASS_MAPPINGS["Load"] = Load
+workflow("job", n1=("Load", {{}}), n2=("Show", {{"value": ("1", 0)}}))
+"""
+    _, traces, err = gpu(ENDS[-1], "a3", "async").run(program, PYTORCH_MEMORY_TRACKING="true")
+    root, largest = traces["job"].root, sorted(sizes)[:-6:-1]
+    info = [line for line in root["meta"]["memory.pytorch.largest_info.after"].splitlines() if " on GPU " in line]
+    assert [line.split(" MB ")[0] for line in info] == [f"{size}.0" for size in largest]
+    logged = [line.split(": ")[2] for line in err.splitlines() if "GPU allocation " in line]
+    assert [line.split(" MB ")[0] for line in logged] == [f"{size}.0" for size in largest]
+    assert root["metrics"]["memory.pytorch.largest_mb.after"] == 20
+    assert root["metrics"]["memory.pytorch.num_cuda_allocations.after"] == len(sizes)
 
 
 @pytest.mark.parametrize("sample", [0, 1, 1 << 40])
