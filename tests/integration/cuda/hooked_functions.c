@@ -129,6 +129,12 @@ static void runtime(void) {
          cudaFreeMipmappedArray, (p));
     MUST_GIVE(0, cudaFree(NULL));
     MUST_GIVE(0, cudaFreeHost(NULL));
+    if (crowded) return;
+    MUST(fake_gpu_fail("cudaMallocPitch", 2, 0, 1) && fake_gpu_fail("cudaMalloc3D", 2, 0, 1));
+    MUST_GIVE(2, cudaMallocPitch(&p, &pitch, 1000, 10)); /* what it would have been is not known */
+    MUST(probe_read().requested == 1000 * 10);
+    MUST_GIVE(2, cudaMalloc3D(&pitched, box));
+    MUST(probe_read().requested == 64 * 32 * 4);
 }
 
 static void driver(void) {
@@ -199,6 +205,9 @@ static void virtual_memory(void) {
     MUST_GIVE(0, cuMemRelease(first));
     MUST_GIVE(1, cuMemUnmap(address, 4 * MIB));
     MUST_BE(created);
+    cuda_handle none = first;
+    MUST(fake_gpu_fail("cuMemRetainAllocationHandle", 1, 0, 1));
+    MUST_GIVE(1, cuMemRetainAllocationHandle(&none, (void *)(uintptr_t)address));
     MUST_GIVE(0, cuMemUnmap(address, 4 * MIB));
     MUST_BE(before);
 }
@@ -213,6 +222,9 @@ static void bulk_releases(void) {
     MUST_GIVE(0, cuCtxCreate_v2(&context, 0, 0));
     MUST_GIVE(0, cuMemAlloc_v2(&p, MIB));
     MUST_GIVE(0, cuMemAllocAsync(&kept, MIB, NULL));
+    MUST(fake_gpu_fail("cuCtxDestroy_v2", 1, 0, 1));
+    MUST_GIVE(1, cuCtxDestroy_v2(context));
+    MUST(probe_read().bytes[LEDGER_PLAIN] == before.bytes[LEDGER_PLAIN] + MIB);
     MUST_GIVE(0, cuCtxDestroy_v2(context));
     struct probe after = probe_read();
     MUST(after.bytes[LEDGER_PLAIN] == before.bytes[LEDGER_PLAIN]);
@@ -225,6 +237,9 @@ static void bulk_releases(void) {
     MUST(again == primary);
     MUST_GIVE(0, cudaMalloc(&q, MIB));
     MUST_GIVE(0, cuDevicePrimaryCtxRelease_v2(0)); /* not the last */
+    MUST(probe_read().bytes[LEDGER_PLAIN] == before.bytes[LEDGER_PLAIN] + MIB);
+    MUST(fake_gpu_fail("cuDevicePrimaryCtxReset_v2", 1, 0, 1));
+    MUST_GIVE(1, cuDevicePrimaryCtxReset_v2(0));
     MUST(probe_read().bytes[LEDGER_PLAIN] == before.bytes[LEDGER_PLAIN] + MIB);
     MUST_GIVE(0, cuDevicePrimaryCtxReset_v2(0));
     MUST_BE(before);
