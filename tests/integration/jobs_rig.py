@@ -1,6 +1,7 @@
 """A supervisor's record of jobs as a process (jobs_driver.c), and the databases that it writes to."""
 
 import functools
+import glob
 import json
 import os
 import socket
@@ -92,6 +93,9 @@ class Sqlite:
             connection.close()
         return [["" if value is None else str(value) for value in row] for row in rows]
 
+    def is_used_by(self, pid):
+        return any(os.path.realpath(path).startswith(str(self.path)) for path in glob.glob(f"/proc/{pid}/fd/*"))
+
     def make_log(self):
         self.ask("CREATE TABLE job_log (n integer PRIMARY KEY AUTOINCREMENT, job text, state text)")
 
@@ -110,6 +114,9 @@ class Server:
             server.ask(f"DROP TABLE IF EXISTS {table}")
         self.url = url(host=server.folder)
         self.stop, self.start = server.stop, server.start
+
+    def is_used_by(self, _):
+        return self.ask("SELECT 1 FROM pg_stat_activity WHERE application_name = 'comfydd'")
 
     def make_log(self):
         self.ask("CREATE TABLE job_log (n serial PRIMARY KEY, job text, state text)")

@@ -1,10 +1,10 @@
 """Runs workflows of a stand-in, in a generation's folder, until it is killed, or does what its argument says.
 
-usage: killed_program.py DIARY [once | exec [WHAT...] | again | die | die-early | sleep SECONDS | fork]
+usage: killed_program.py DIARY [once | exec [WHAT...] | again | die | die-early | die-later | sleep SECONDS | fork]
 
 DIARY gets a line "begin PROMPT" before each workflow, "end PROMPT" after it. once: one workflow. exec: a node of the first
 workflow replaces the process by one that does WHAT, or runs another workflow. again: after some workflows a node replaces
-the process by one that does the same. die: a node kills the process. die-early: as if the clock had been set back before.
+the process by one that does the same. die: a node kills the process. die-early: as if the clock had been set back before. die-later: one of a second workflow.
 sleep: a node takes so long. fork: as sleep, in the presence of
 a child that outlives the process, whose pid is the first line of the diary. nobody: as die, as that user, who may not write a
 diary."""
@@ -52,6 +52,9 @@ def run(what):
 
 if WHAT in ("exec", "die", "die-early"):
     run(WHAT)
+elif WHAT == "die-later":
+    run(0)
+    run("die")
 elif WHAT == "again":
     for _ in range(20):
         run(0.001)

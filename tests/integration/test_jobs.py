@@ -86,6 +86,14 @@ def test_our_table_is_made_and_has_a_row_for_each_run(database, tmp_path):
     assert supervisor.spool.stat().st_mode & 0o777 == 0o600
 
 
+def test_nothing_is_kept_open_between_changes(database, tmp_path):
+    supervisor = Driver(database.url, tmp_path)
+    supervisor.write("j1")
+    wait_for("the row to be written", SOON, lambda: supervisor.spool.stat().st_size == 0)
+    wait_for("the database to be let go of", SOON, lambda: not database.is_used_by(supervisor.child.pid))
+    supervisor.close()
+
+
 def test_a_row_that_has_ended_stays(database, tmp_path):
     supervisor = Driver(database.url, tmp_path)
     supervisor.write("j1", "failed", at=131, started=100, reason="first")
@@ -376,6 +384,21 @@ def test_a_database_that_stops_answering_is_given_up_in_time(server, tmp_path):
     wait_until_said(supervisor, "timeout expired", 10)
     supervisor.kill()
     proxy.close()
+
+
+def test_a_sqlite_database_that_is_locked_for_a_moment(tmp_path):
+    """As by another supervisor. That is nothing to tell of."""
+    database = Sqlite(tmp_path)
+    database.make_log()
+    other = sqlite3.connect(database.path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    supervisor = Driver(database.url, tmp_path, LOG)
+    supervisor.write("j1")
+    time.sleep(0.5)  # the moment
+    other.close()
+    assert wait_for_log(database, 1) == [("j1", "succeeded")]
+    supervisor.close()
+    assert supervisor.said() == ""
 
 
 def test_a_locked_sqlite_database(tmp_path):

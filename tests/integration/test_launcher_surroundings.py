@@ -130,6 +130,54 @@ def test_jobs_are_recorded_though_no_agent_is_there(tmp_path, flight_folder):
     assert len(list(flight_folder.iterdir())) == 3
 
 
+# ---- nothing said about jobs
+
+
+@pytest.mark.parametrize("variables, folder", [
+    ({"HOME": "{}", "XDG_STATE_HOME": ""}, ".local/state/comfydd"),
+    ({"HOME": "/nonexistent", "XDG_STATE_HOME": "{}/xdg"}, "xdg/comfydd"),
+    ({"HOME": "/nonexistent", "XDG_STATE_HOME": "/nonexistent", "COMFYDD_STATE": "{}/state"}, "state"),
+    ({"HOME": "", "XDG_STATE_HOME": "relative"}, None),
+])
+def test_jobs_are_recorded_without_a_word(tmp_path, flight_folder, variables, folder):
+    variables = {name: value.format(tmp_path) for name, value in variables.items()}
+    url = f"http://127.0.0.1:{free_ports(1)[0]}"
+    done = subprocess.run(
+        [COMFYDD, "run", "--restart=never", "--", *dying(tmp_path / "diary")],
+        env=environment(DD_TRACE_AGENT_URL=url, PYTHONPATH=HERE, COMFYDD_LIB=LIBRARY, **variables),
+        cwd=HERE.parent / "fakes" / "comfyui" / "a3", stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 137, done.stderr
+    if folder:
+        assert job_states(tmp_path / folder / "jobs.db") == ["failed"]
+        assert (tmp_path / folder).stat().st_mode & 0o777 == 0o700
+    else:
+        assert "jobs are not recorded: there is no folder for them: HOME is not set" in done.stderr
+
+
+# ---- what comes just before a death
+
+
+def test_a_job_that_ended_just_before_a_death_is_recorded_too(tmp_path, flight_folder):
+    """Before comfydd has looked at what the process does for the first time."""
+    words = [*dying(tmp_path / "diary")[:-1], "die-later"]
+    with StrictAgent() as agent:
+        done = run_in_stand_in(words, tmp_path, agent.url, "--restart=never", "--jobs-live")
+    assert done.returncode == 137
+    assert sorted(job_states(tmp_path / "jobs.db")) == ["failed", "succeeded"]
+
+
+# ---- what another version has left
+
+
+def test_files_of_another_version_are_left_to_it(tmp_path, flight_folder):
+    path, _ = killed(tmp_path, flight_folder, f"http://127.0.0.1:{free_ports(1)[0]}")
+    content = path.read_bytes()
+    path.write_bytes(content[:8] + b"\x09" + content[9:])
+    with StrictAgent() as agent:
+        done = run_in_stand_in(["true"], tmp_path, agent.url)
+        assert done.returncode == 0 and path.exists() and not agent.spans
+
+
 # ---- a start script
 
 

@@ -83,9 +83,11 @@ static void set_file(const char *content) {
 
 /* Of the program under test too. */
 static unsigned syncs;
+static bool disk_is_broken;
 int fsync(int fd) {
     syncs++;
-    return (int)syscall(SYS_fsync, fd);
+    if (disk_is_broken) errno = EIO;
+    return disk_is_broken ? -1 : (int)syscall(SYS_fsync, fd);
 }
 
 static void every_change_is_on_disk_when_a_call_returns(void **state) {
@@ -269,6 +271,20 @@ static void a_file_that_may_not_grow(void **state) {
     assert_empty();
 }
 
+static void what_does_not_get_to_the_disk_is_not_in_the_file(void **state) {
+    (void)state;
+    open_again();
+    append("{\"n\":1}");
+    off_t before = size_of_file();
+    disk_is_broken = true;
+    assert_int_equal(spool_append(spool, "{\"n\":2}", 7), -EIO);
+    disk_is_broken = false;
+    assert_int_equal(size_of_file(), before);
+    append("{\"n\":3}");
+    take("{\"n\":1}");
+    take("{\"n\":3}");
+}
+
 static void a_spool_has_an_end(void **state) {
     (void)state;
     open_again();
@@ -296,6 +312,7 @@ int main(void) {
         TEST(somebody_elses_is_left_to_him),
         TEST(one_at_a_time),
         TEST(a_file_that_may_not_grow),
+        TEST(what_does_not_get_to_the_disk_is_not_in_the_file),
         TEST(a_spool_has_an_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
