@@ -545,6 +545,26 @@ def test_a_wrong_password_is_told_and_shown_nowhere(server, tmp_path):
     assert wrong.encode() not in everything
 
 
+def test_a_server_that_repeats_the_password(server, tmp_path):
+    """As a proxy's messages may."""
+    server.make_log()
+    server.ask(f"CREATE OR REPLACE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'I know "
+               f"{PASSWORD}, {PASSWORD}!'; END$$; CREATE TRIGGER tell BEFORE INSERT ON job_log EXECUTE FUNCTION tell()")
+    supervisor = Driver(server.url, tmp_path, LOG)
+    supervisor.write("j1")
+    wait_until_said(supervisor, "I know ")
+    assert "I know " + ", ".join(["*" * len(PASSWORD)] * 2) in supervisor.said()
+    server.ask("DROP TRIGGER tell ON job_log")
+    supervisor.close()
+
+
+def test_another_encoding_in_the_environment(server, tmp_path):
+    supervisor = Driver(server.url, tmp_path, PGCLIENTENCODING="LATIN1")
+    supervisor.write("j1", "failed", reason="caf\u00e9")
+    supervisor.close()
+    assert [row[4] for row in server.ask(ROWS)] == ["caf\u00e9"]
+
+
 @pytest.mark.parametrize("form", ["option", "environment", "passfile"])
 def test_other_places_for_the_password(server, tmp_path, form):
     where, variables = url(None, host=server.server.folder), {}
