@@ -150,6 +150,8 @@ def main(folder):
     run(application, {"1": node("Libraries", "/dropped")}, "dropped", dropped)
     with tracer.trace("post /prompt") as span:
         run(application, {"1": node("Libraries", "/inside")}, "inside", {})
+        named = {"dd_trace_id": "79", "dd_parent_id": "80"}
+        run(application, {"1": node("Libraries", "/named")}, "named", named)
         seen["outer"] = [span.trace_id, span.span_id]
     requests.get(url + "/outside", timeout=30)
     print(json.dumps(seen), flush=True)

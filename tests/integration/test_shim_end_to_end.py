@@ -143,6 +143,12 @@ def test_a_workflow_continues_the_trace_that_queued_it(received):
     assert f"_dd.p.dm={maker}" in received.headers["/inside"]["x-datadog-tags"].split(",")
 
 
+def test_a_trace_that_the_job_names_comes_first(received):
+    workflow = received.workflow("named")
+    assert (workflow["trace_id"], workflow["parent_id"]) == (79, 80)
+    assert "_dd.p.tid" not in workflow["meta"]
+
+
 def test_nothing_of_ours_is_active_outside(received):
     assert received.one(resource="GET /outside")["parent_id"] == 0
     assert received.one(resource="post /prompt")["parent_id"] == 0
