@@ -97,14 +97,13 @@ static void refused_spans_are_dropped_and_counted(void **state) {
 
 static void an_outage_tells_of_its_own_losses(void **state) {
     struct rig *rig = *state;
-    fake_agent_script(&rig->agent, 2, (int[]){400, 200});
     rig_start(rig);
+    flight_count_lost(rig->flight);
     rig_workflow(1);
     rig_flush();
-    flight_count_lost(rig->flight);
+    fake_agent_script(&rig->agent, 4, (int[]){400, 503, 503, 503});
     rig_workflow(2);
     rig_flush();
-    fake_agent_script(&rig->agent, 3, (int[]){503, 503, 503});
     rig_workflow(3);
     rig_flush();
     rig_assert_counts(rig, 4, 2, 2);
