@@ -394,6 +394,32 @@ def one_that_is_thrown_away_half_way_is_ended():
 
 
 @scenario
+def one_that_is_closed_is_ended_then():
+    execute = make_execute()
+    events = watch(execute)
+    coroutine = execute("a")
+    coroutine.send(None)
+    awaited = coroutine.cr_await
+    coroutine.close()
+    if BY_SWAP:
+        assert ends(events) == [(Closed, True)]
+    del awaited
+
+
+@scenario
+def one_that_is_lost_before_it_is_awaited_is_ended():
+    """As by Ctrl-C between the two."""
+    execute = make_execute()
+    events = watch(execute)
+    callables = [constant for constant in execute.__code__.co_consts if type(constant) is type(len)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the coroutine that nobody awaits
+        for call in callables:
+            call(("a", 1))
+    assert ends(events) == [(Closed, True)] * BY_SWAP
+
+
+@scenario
 def one_that_is_cancelled_is_ended():
     async def execute(item):
         await asyncio.sleep(60)

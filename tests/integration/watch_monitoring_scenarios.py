@@ -205,7 +205,9 @@ def a_hundred_functions_are_watched():
         scope = {}
         exec("def execute(server): return server", scope)
         functions.append(scope["execute"])
+    codes = [function.__code__ for function in functions]
     everything = [watch(function) for function in functions]
+    assert sum(function.__code__ is code for function, code in zip(functions, codes)) <= 64
     assert [function(n) for n, function in enumerate(functions)] == list(range(100))
     assert [[value for _, value, _ in calls(events)] for events in everything] == [[n] for n in range(100)]
 
