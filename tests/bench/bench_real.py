@@ -1,11 +1,12 @@
-"""What one node costs more with the library loaded, in a real ComfyUI (COMFYUI=dir
+"""What one node costs more when the library watches it, in a real ComfyUI (COMFYUI=dir
 COMFYUI_PYTHON=its-interpreter).
 
-A workflow of 200 trivial nodes (100 chains of two) runs in a bare and in a traced application in turns; the
-figures are medians of the differences of such pairs: by the clock, and in CPU time of the executor's thread,
-which other processes of the machine disturb less. Applications are started anew a few times, because two
-starts of the same one also differ, by where things lie in memory. Prints one line and exits with 1 when the
-CPU time is above the bar. --empty measures an empty preload instead, which tells how far to trust the figures.
+A workflow of 200 trivial nodes (100 chains of two) is executed in turns by ComfyUI's executor and by a copy of it
+that the library does not know, in one process (custom_nodes/comfydd_bench_clock.py). The figures are medians of the
+differences of such pairs: by the clock, and in CPU time of the executor's thread, which other processes of the
+machine disturb less. Applications are started anew a few times, because where things lie in memory differs from
+start to start, and between the two executors. Prints one line and exits with 1 when the CPU time is above the bar.
+--unwatched leaves the library out, which tells how far to trust the figures.
 
 --simulate tells what the library does in that time (Python 3.12 or newer): its functions, with all that they
 call, under callgrind, which also simulates caches and the prediction of branches."""
@@ -29,14 +30,15 @@ from rig.products import LIBRARY  # noqa: E402
 BAR_US = 5.0
 CHAINS = 100
 NODES = 2 * CHAINS
-WARM_UP = 3  # pairs of runs that do not count
 
 
 class Sink:
-    """An agent that takes everything, decodes nothing, and says when something came."""
+    """An agent that takes everything, decodes nothing, and counts the workflows that came."""
 
     def __init__(self):
-        came = self.came = threading.Event()
+        self.workflows = 0
+        self.more = threading.Condition()
+        sink = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -47,8 +49,9 @@ class Sink:
                 self.send_header("Content-Length", "2")
                 self.end_headers()
                 self.wfile.write(b"{}")
-                if self.path.endswith("/traces"):
-                    came.set()
+                with sink.more:
+                    sink.workflows += int(self.headers.get("X-Datadog-Trace-Count", 0))
+                    sink.more.notify()
 
             do_GET = do_POST = do_PUT = answer
 
@@ -58,6 +61,11 @@ class Sink:
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def wait(self, workflows):
+        """Until so many have come since the start; false when they have not."""
+        with self.more:
+            return self.more.wait_for(lambda: self.workflows >= workflows, 30)
 
     def __enter__(self):
         return self
@@ -106,18 +114,19 @@ class Simulated:
 
 
 class Timed:
-    """An application whose prompts are timed from inside."""
+    """An application whose prompts are timed from inside; with the library and an agent (Sink), or without."""
 
-    def __init__(self, app, folder, preload=None, sink=None, meter=None):
+    def __init__(self, app, folder, sink=None, meter=None):
         self.times = folder.with_suffix(".times")
         self.sink = sink
+        self.traced = 0  # workflows
         environment = {
             "PYTHONHASHSEED": "0",
             "COMFYDD_BENCH_TIMES": str(self.times),
             **({"DD_TRACE_AGENT_URL": sink.url} if sink else {}),
             **({"COMFYDD_BENCH_METER": str(meter)} if meter else {}),
         }
-        self.application = comfyui.ComfyUI(app, folder, preload, environment)
+        self.application = comfyui.ComfyUI(app, folder, LIBRARY if sink else None, environment)
 
     def __enter__(self):
         self.application.__enter__()
@@ -126,52 +135,50 @@ class Timed:
     def __exit__(self, *error):
         self.application.__exit__(*error)
 
-    def run(self, first):
-        """Runs two workflows, one right after the other, and waits until their spans have been sent too: (clock,
-        CPU) of the second in microseconds per node. The first warms the caches up, for however long the
-        application was idle. Asks it nothing meanwhile, an answer would take its time."""
-        done = len(self.read())
-        for number in (first, first + CHAINS):
-            self.application.submit(workflows.chains(CHAINS, number))
+    def run(self, turns):
+        """Executes a workflow of trivial nodes for each of `turns`, one right after the other, where true means the
+        copy of the executor; (clock, CPU) of each in microseconds per node, but of those None that were executed
+        while others were being queued, which takes time of the application."""
+        first = len(self.read())
+        for number, bare in enumerate(turns, first):
+            self.application.submit(workflows.chains(CHAINS, CHAINS * number), {"bare": bare})
+        disturbed = len(self.read()) + 1 - first
+        wait_for("the workflows to end", 600, lambda: len(self.read()) == first + len(turns))
         if self.sink:
-            self.sink.came.clear()
-        wait_for("the workflows to end", 300, lambda: len(self.read()) >= done + 2)
-        if self.sink and not self.sink.came.wait(30):
-            raise Failed("no spans have come:\n" + self.application.process.last_lines())
-        return [int(ns) / 1e3 / NODES for ns in self.read()[-1].split()]
+            self.traced += turns.count(False)
+            if not self.sink.wait(self.traced):
+                raise Failed("the spans have not come:\n" + self.application.process.last_lines())
+        times = [[int(ns) / 1e3 / NODES for ns in line.split()] for line in self.read()[first:]]
+        return [None] * disturbed + times[disturbed:]
 
     def read(self):
         return self.times.read_text().splitlines()
 
 
-def measure_once(app, folder, rounds, empty):
-    """Starts both applications; of every pair of runs: (bare clock, bare CPU, extra clock, extra CPU) in µs
-    per node."""
+def measure_once(app, folder, rounds, watched):
+    """Starts the application; of every pair of runs: (bare clock, bare CPU, extra clock, extra CPU) in µs per
+    node."""
     with contextlib.ExitStack() as stack:
-        sink = None if empty else stack.enter_context(Sink())
-        preload = compile_empty(folder / "empty.so") if empty else LIBRARY
-        bare = stack.enter_context(Timed(app, folder / "bare"))
-        traced = stack.enter_context(Timed(app, folder / "traced", preload, sink))
-        pairs = []
-        for number in range(WARM_UP + rounds):
-            turns = (bare, traced) if number % 2 else (traced, bare)
-            us = {one: one.run(1000 * (number + 1)) for one in turns}
-            pairs.append((*us[bare], us[traced][0] - us[bare][0], us[traced][1] - us[bare][1]))
-        return pairs[WARM_UP:]
+        sink = stack.enter_context(Sink()) if watched else None
+        timed = stack.enter_context(Timed(app, folder / "comfyui", sink))
+        runs = timed.run([False, True, True, False] * rounds)
+        if sink and sink.workflows != timed.traced:
+            raise Failed(f"{sink.workflows} workflows were traced instead of {timed.traced}")
+    pairs = []
+    for number, pair in enumerate(zip(runs[::2], runs[1::2])):
+        if pair[0]:
+            watched, bare = pair if number % 2 == 0 else reversed(pair)
+            pairs.append((*bare, watched[0] - bare[0], watched[1] - bare[1]))
+    return pairs
 
 
-def compile_empty(path):
-    subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "/dev/null", "-o", path], check=True)
-    return path
-
-
-def measure(app, starts, rounds, empty):
+def measure(app, starts, rounds, watched):
     """The pairs of every start, as measure_once has them."""
     app.custom_nodes.append(pathlib.Path(__file__).resolve().parent / "custom_nodes")
     by_start = []
     for _ in range(starts):
         with tempfile.TemporaryDirectory(prefix="comfydd-bench-") as folder:
-            by_start.append(measure_once(app, pathlib.Path(folder), rounds, empty))
+            by_start.append(measure_once(app, pathlib.Path(folder), rounds, watched))
     return by_start
 
 
@@ -185,9 +192,8 @@ def simulate(app):
         subprocess.run(["cc", "-O2", "-shared", "-fPIC", source, "-o", meter], check=True)
         (folder / "counts").mkdir()
         simulated = Simulated(app, folder / "counts")
-        with Timed(simulated, folder / "traced", LIBRARY, sink, meter) as timed:
-            timed.run(1000)
-            timed.run(3000)
+        with Timed(simulated, folder / "comfyui", sink, meter) as timed:
+            timed.run([False] * 4)
         return simulated.read()
 
 
@@ -198,8 +204,10 @@ def medians(pairs):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--starts", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=15, help="pairs of runs after each start")
-    parser.add_argument("--empty", action="store_true", help="measure an empty preload")
+    parser.add_argument(
+        "--rounds", type=int, default=40, help="times four runs after each start: watched, bare, bare, watched"
+    )
+    parser.add_argument("--unwatched", action="store_true", help="leave the library out")
     parser.add_argument("--simulate", action="store_true", help="count what the library does instead")
     options = parser.parse_args()
     app = comfyui.checkout_from_environment()
@@ -210,13 +218,14 @@ def main():
         counted = ", ".join(f"{count:,.0f} {event}" for event, count in simulate(app).items())
         print(f"{app}: the library's part of a trivial node: {counted}")
         return 0
-    by_start = measure(app, options.starts, options.rounds, options.empty)
-    bare_clock, bare_cpu, clock, cpu = medians(sum(by_start, []))
-    each = ", ".join(f"{medians(pairs)[3]:+.1f}" for pairs in by_start)
+    by_start = measure(app, options.starts, options.rounds, not options.unwatched)
+    pairs = sum(by_start, [])
+    bare_clock, bare_cpu, clock, cpu = medians(pairs)
+    each = ", ".join(f"{medians(start)[3]:+.1f}" for start in by_start)
+    what = "without the library" if options.unwatched else "watched"
     print(
-        f"{app}: {NODES} trivial nodes, {bare_clock:.0f} µs each ({bare_cpu:.0f} µs CPU); with {'an empty preload' if options.empty else 'the library'} "
-        f"{clock:+.1f} µs each, {cpu:+.1f} µs CPU (bar {BAR_US:g}); "
-        f"median of {options.starts * options.rounds} pairs, CPU by start {each}"
+        f"{app}: {NODES} trivial nodes, {bare_clock:.0f} µs each ({bare_cpu:.0f} µs CPU); {what} {clock:+.1f} µs each, "
+        f"{cpu:+.1f} µs CPU (bar {BAR_US:g}); median of {len(pairs)} pairs, CPU by start {each}"
     )
     return 0 if cpu <= BAR_US else 1
 
