@@ -2,8 +2,11 @@
 
 import configparser
 import re
+import shutil
 import subprocess
 
+import kubernetes_validate
+import pytest
 import yaml
 from programs import REPOSITORY
 
@@ -55,6 +58,24 @@ def test_the_systemd_unit():
     expected = {"Restart": "no", "OOMPolicy": "continue", "Delegate": "memory", "KillMode": "mixed"}
     assert {name: service[name] for name in expected} == expected
     assert service["ExecStart"].startswith("/usr/local/bin/comfydd run -- ")
+
+
+def test_the_systemd_unit_is_one_for_systemd(tmp_path):
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("needs systemd-analyze")
+    unit = tmp_path / "comfyui.service"
+    unit.write_text((DEPLOY / unit.name).read_text().replace("/usr/local/bin/comfydd", str(COMFYDD)))
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, timeout=60
+    )
+    assert (verified.returncode, verified.stdout + verified.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("version", ["1.28", "1.34"])
+def test_the_kubernetes_manifest_is_one_for_kubernetes(version):
+    """By the published schema of that version, with nothing in it that the schema does not know."""
+    for document in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()):
+        kubernetes_validate.validate(document, version, strict=True)
 
 
 def test_the_kubernetes_manifest():
