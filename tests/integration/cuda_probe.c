@@ -50,7 +50,8 @@ struct probe probe_read(void) {
                           .pictures = oom_serial(),
                           .reported = usage_out_of_memory(),
                           .requested = taken ? picture->requested : 0,
-                          .told_free = taken ? picture->free : OOM_UNKNOWN};
+                          .told_free = taken ? picture->free : OOM_UNKNOWN,
+                          .failed_on = taken ? picture->device : -1};
     free(picture);
     ledger_each(add, &probe);
     return probe;

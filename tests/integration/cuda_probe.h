@@ -16,6 +16,7 @@ struct probe {
     uint64_t reported;              /* by c10 */
     uint64_t requested;             /* by the last failure */
     uint64_t told_free;             /* what the last picture that c10 reported knows was free */
+    int failed_on;                  /* the device of the last picture */
 };
 
 /* Weak: NULL in a program that runs without the probe. */

@@ -195,6 +195,9 @@ class Raise(nodes.Node):
     INPUTS = {"value": {}}
 
     def run(self, value):
+        runtime = ctypes.CDLL("libcudart.so.13", ctypes.RTLD_GLOBAL)
+        assert runtime.cudaMemGetInfo(ctypes.byref(ctypes.c_size_t()), ctypes.byref(ctypes.c_size_t())) == 0
+        assert ctypes.CDLL(None).cudaMemGetInfo(ctypes.byref(ctypes.c_size_t()), ctypes.byref(ctypes.c_size_t())) == 0
         raise torch.cuda.OutOfMemoryError("not today")
 
 nodes.NODE_CLASS_MAPPINGS["Raise"] = Raise
@@ -412,6 +415,56 @@ workflow("job", **nodes_of_it, nlast=("Show", {"value": (str(number), 0)}))
     spans = [figures(span) for span in traces["job"].nodes if span["meta"]["node.class_type"] == "Keep"]
     assert all(span["delta_bytes"] == 512 and span.get("alloc_count", 1) == 1 for span in spans)
     assert 0 < sum("alloc_count" not in span for span in spans) < len(spans) / 2
+
+
+def test_asking_the_driver_leaves_the_programs_contexts_alone(gpu):
+    """The current one, and how often each device's own is held."""
+    program = """
+driver = ctypes.CDLL("libcuda.so.1")
+
+def current():
+    context = ctypes.c_void_p()
+    driver.cuCtxGetCurrent(ctypes.byref(context))
+    return context.value
+
+def is_active(device):
+    flags, active = ctypes.c_uint(), ctypes.c_int()
+    assert driver.cuDevicePrimaryCtxGetState(device, ctypes.byref(flags), ctypes.byref(active)) == 0
+    return active.value
+
+kept = [Tensor(512, device) for device in (1, 0)]
+before = current()
+for job in ("first", "second"):
+    workflow(job, n1=("Keep", {"value": job, "size": 3 << 20, "device": 0}), n2=("Show", {"value": ("1", 0)}))
+assert before and current() == before
+assert is_active(1) and driver.cuDevicePrimaryCtxRelease_v2(1) == 0 and not is_active(1)
+"""
+    _, traces, _ = gpu(ENDS[-1], "a3", "native", devices=2).run(program)
+    root = traces["second"].root["metrics"]
+    used = [root[f"gpu.memory.used_bytes.gpu{n}"] for n in (0, 1)]
+    assert used == [(20 + 2) << 20, 2 << 20] and root["gpu.memory.total_bytes.gpu1"] == 8 << 30
+
+
+def test_a_device_is_not_asked_where_that_would_make_a_context(gpu):
+    """A library with contexts of its own."""
+    program = """
+driver = ctypes.CDLL("libcuda.so.1")
+
+class Other(nodes.Node):
+    def run(self):
+        context, pointer = ctypes.c_void_p(), ctypes.c_void_p()
+        assert driver.cuInit(0) == driver.cuCtxCreate_v2(ctypes.byref(context), 0, 0) == 0
+        assert driver.cuMemAlloc_v2(ctypes.byref(pointer), ctypes.c_size_t(5 << 20)) == 0
+        return (pointer.value,)
+
+nodes.NODE_CLASS_MAPPINGS["Other"] = Other
+workflow("job", n1=("Other", {}), n2=("Show", {"value": ("1", 0)}))
+"""
+    machine = gpu(ENDS[-1], "a3", "native")
+    _, traces, _ = machine.run(program)
+    root = traces["job"].root["metrics"]
+    assert root["memory.vram.delta_bytes"] == 5 * MIB and "gpu.memory.used_bytes" not in root
+    assert "cuDevicePrimaryCtxRetain" not in machine.fake.stats().calls
 
 
 def test_more_gpus_than_have_figures_of_their_own(gpu):

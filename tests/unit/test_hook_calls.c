@@ -40,6 +40,10 @@ static void test_the_only_place_is_known_until_there_is_another(void **state) {
     hook_calls_primary_retained(FIRST, 3);
     assert_null(hook_calls_only_place);
     hook_calls_forget_contexts();
+    hook_calls_primary_retained(SECOND, 1);
+    assert_non_null(hook_calls_only_place);
+    hook_calls_forget_contexts();
+    assert_null(hook_calls_only_place);
     hook_calls_context_began(SECOND);
     hook_calls_primary_retained(FIRST, 3); /* not the only one */
     assert_null(hook_calls_only_place);
@@ -175,6 +179,14 @@ static void test_a_free_is_the_outermost_calls(void **state) {
     assert_int_equal(ledger_count(), 0);
 }
 
+static void test_the_child_of_a_fork_is_in_no_call(void **state) {
+    (void)state;
+    hook_calls_begin(LEDGER_PLAIN, false);
+    hook_calls_forked();
+    hook_calls_begin(LEDGER_PLAIN, false);
+    assert_true(hook_calls_end(CUDA_OUT_OF_MEMORY));
+}
+
 static void test_failures_on_devices_count(void **state) {
     (void)state;
     uint32_t owner = owners_open(OWNER_NOBODY, "prompt", "");
@@ -235,6 +247,7 @@ int main(void) {
         cmocka_unit_test_setup(test_what_is_cut_for_tensors_is_of_one_kind, begin),
         cmocka_unit_test_setup(test_a_pools_memory_may_be_the_hosts, begin),
         cmocka_unit_test_setup(test_a_free_is_the_outermost_calls, begin),
+        cmocka_unit_test_setup(test_the_child_of_a_fork_is_in_no_call, begin),
         cmocka_unit_test_setup(test_failures_on_devices_count, begin),
         cmocka_unit_test_setup(test_bytes_of_arrays, begin),
     };

@@ -72,6 +72,10 @@ static void test_a_report_knows_what_the_driver_said_just_before(void **state) {
     oom_failed(1, 100, 1);
     assert_true(oom_take(0, 1, &picture));
     assert_int_equal(picture.free, OOM_UNKNOWN);
+    oom_meminfo(0, 42, 8000, 0);
+    oom_reported(1, 100, 1); /* what was told was of another device */
+    assert_true(oom_take(0, 1, &picture));
+    assert_int_equal(picture.free, OOM_UNKNOWN);
 }
 
 /* cudaMallocAsync: what the pool keeps is reserved too, once, however often the program asks (each layer does). */
@@ -129,6 +133,50 @@ static void test_the_owners_picture_is_preferred(void **state) {
     assert_int_equal(picture.requested, 2);
 }
 
+static uint32_t give_a_stack(uint64_t size) {
+    return size == 1000 ? 7 : 0;
+}
+
+static void test_groups_are_of_one_size_and_device_and_owner(void **state) {
+    (void)state;
+    struct oom_picture picture;
+    uint32_t workflow = owners_open(OWNER_NOBODY, "prompt", ""), node = owners_open(workflow, "1", "Node");
+    ledger_set_stack_source(give_a_stack);
+    add(0x1000, 3500);
+    owners_enter(workflow);
+    owners_close(node);
+    add(0x1000, 3500); /* known: as it was */
+    for (uint64_t i = 0; i < 4; i++)
+        add(0x10000 + i * 4096, 1000);
+    ledger_add(0x20000, 1000, (struct ledger_what){.space = LEDGER_POINTER, .device = 1});
+    ledger_set_stack_source(NULL);
+    owners_enter(OWNER_NOBODY);
+    oom_failed(0, 1, 0);
+    assert_true(oom_take(0, 0, &picture));
+    assert_int_equal(picture.groups, 3);
+    assert_int_equal(picture.group[0].size * picture.group[0].count, 4000); /* the largest sum, not size */
+    assert_int_equal(picture.group[0].stack, 7);
+    assert_int_equal(picture.group[0].device, 0);
+    assert_int_equal(picture.group[1].size, 3500);
+    assert_string_equal(picture.group[1].class_type, "Node");
+    assert_int_equal(picture.group[2].size, 1000);
+    assert_int_equal(picture.group[2].device, 1);
+}
+
+static void test_the_child_of_a_fork_has_no_pictures(void **state) {
+    (void)state;
+    struct oom_picture picture;
+    oom_failed(0, 1, 0);
+    oom_meminfo(0, 42, 8000, 1000);
+    oom_forked();
+    assert_int_equal(oom_serial(), 0);
+    assert_false(oom_waits());
+    assert_false(oom_take(0, 0, &picture));
+    oom_reported(0, 1, 0);
+    assert_true(oom_take(0, 0, &picture));
+    assert_int_equal(picture.free, OOM_UNKNOWN);
+}
+
 static void test_many_groups(void **state) {
     (void)state;
     struct oom_picture picture;
@@ -162,6 +210,8 @@ int main(void) {
         cmocka_unit_test_setup(test_what_the_pool_keeps_is_reserved, begin),
         cmocka_unit_test_setup(test_a_refusal_is_a_picture_without_a_size, begin),
         cmocka_unit_test_setup(test_the_owners_picture_is_preferred, begin),
+        cmocka_unit_test_setup(test_groups_are_of_one_size_and_device_and_owner, begin),
+        cmocka_unit_test_setup(test_the_child_of_a_fork_has_no_pictures, begin),
         cmocka_unit_test_setup(test_many_groups, begin),
         cmocka_unit_test_setup(test_host_memory_is_not_the_devices, begin),
     };

@@ -98,17 +98,51 @@ static void test_places_are_used_again_but_not_those_of_live_allocations(void **
         assert_int_not_equal(node, OWNER_NOBODY);
         assert_int_not_equal(node, keeper);
         assert_int_not_equal(node, workflow);
+        if (i % 2) owners_enter(node);
         owners_count_allocation(node, 0, 1);
+        assert_int_equal(owners_counts(node).allocations, 1); /* nothing of whose place it was */
+        assert_int_equal(owners_counts(node).bytes, 1);
+        owners_enter(OWNER_NOBODY);
         owners_close(node);
     }
     assert_string_equal(owners_id(keeper), "keeps");
 }
 
+/* Whose allocations have outlived one search for places, and are gone by the next. */
+static void test_places_are_used_again_later(void **state) {
+    (void)state;
+    enum { MANY = 3000 };
+    struct ledger_entry removed;
+    uint32_t workflow = owners_open(OWNER_NOBODY, "prompt", "");
+    for (int round = 0; round < 4; round++) {
+        for (uint64_t i = 1; i <= MANY; i++) {
+            uint32_t node = owners_open(workflow, "1", "Loader");
+            assert_int_not_equal(node, OWNER_NOBODY);
+            owners_enter(node);
+            ledger_add(i << 12, 1, (struct ledger_what){.space = LEDGER_POINTER});
+            owners_close(node);
+        }
+        for (uint64_t i = 1; i <= MANY; i++)
+            assert_true(ledger_remove(LEDGER_POINTER, i << 12, &removed));
+    }
+    owners_enter(OWNER_NOBODY);
+}
+
+static void test_the_child_of_a_fork_works_for_nobody(void **state) {
+    (void)state;
+    uint32_t workflow = owners_open(OWNER_NOBODY, "prompt", "");
+    owners_enter(owners_open(workflow, "1", "Node"));
+    owners_forked();
+    assert_int_equal(owners_current(), OWNER_NOBODY);
+    assert_int_equal(elsewhere(), OWNER_NOBODY);
+}
+
 static void test_who_has_allocated_nothing_leaves_its_place(void **state) {
     (void)state;
     uint32_t workflow = owners_open(OWNER_NOBODY, "prompt", ""), node = owners_open(workflow, "1", "A");
+    owners_open(workflow, "2", "B");
     owners_close(node);
-    assert_int_equal(owners_open(workflow, "2", "B"), node);
+    assert_int_equal(owners_open(workflow, "3", "C"), node);
 }
 
 static void test_a_full_table_has_no_more(void **state) {
@@ -142,6 +176,8 @@ int main(void) {
         cmocka_unit_test_setup(test_counts_of_a_node_are_its_workflows_too, begin),
         cmocka_unit_test_setup(test_other_threads_work_for_the_only_node, begin),
         cmocka_unit_test_setup(test_places_are_used_again_but_not_those_of_live_allocations, begin),
+        cmocka_unit_test_setup(test_places_are_used_again_later, begin),
+        cmocka_unit_test_setup(test_the_child_of_a_fork_works_for_nobody, begin),
         cmocka_unit_test_setup(test_who_has_allocated_nothing_leaves_its_place, begin),
         cmocka_unit_test_setup(test_a_full_table_has_no_more, begin),
         cmocka_unit_test_setup(test_long_texts_are_cut, begin),

@@ -55,6 +55,8 @@ static void tensors(bool is_recorded) {
     MUST(probe_read().tensors == 0 && *calls == 2);
     report(tensor, 512, 512, 0, 0, -1); /* the CPU's, when that is profiled */
     MUST(probe_read().tensors == 0 && *calls == 3);
+    report(tensor, 512, 512, 0, 12, 0); /* Intel's */
+    MUST(probe_read().tensors == 0 && *calls == 4);
     report(tensor, 512, 512, 2 * MIB, C10_HIP, 0);
     MUST(probe_read().tensors == 1);
     report(tensor, -512, 0, 2 * MIB, C10_HIP, 0);

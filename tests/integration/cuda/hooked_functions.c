@@ -285,6 +285,10 @@ static void several_contexts(void) {
     MUST_GIVE(0, cuMemAlloc_v2(&p, MIB));
     MUST(probe_find(LEDGER_POINTER, p, &entry) && entry.is.context == ledger_context(others[2]) &&
          entry.is.device == 0);
+    asked = fake_gpu_calls("cuCtxGetDevice");
+    MUST_GIVE(0, cuMemFree_v2(p));
+    MUST_GIVE(0, cuMemAlloc_v2(&p, MIB));
+    MUST(fake_gpu_calls("cuCtxGetDevice") == asked); /* once of each context */
     for (int i = 2; i >= 0; i--)
         MUST_GIVE(0, cuCtxDestroy_v2(others[i]));
     MUST(!probe_find(LEDGER_POINTER, p, &entry));
@@ -295,9 +299,12 @@ static void several_contexts(void) {
 static void figures(void) {
     size_t available, total;
 
+    MUST_GIVE(0, cudaMemGetInfo(&available, &total)); /* the last failure wants to know more */
+    uint64_t asked = fake_gpu_calls("cuDeviceGetMemPool");
     MUST_GIVE(0, cudaMemGetInfo(&available, &total));
     MUST_GIVE(0, cuMemGetInfo_v2(&available, &total));
     MUST_GIVE(0, hipMemGetInfo(&available, &total));
+    MUST(fake_gpu_calls("cuDeviceGetMemPool") == asked);
 }
 
 static void captures(void) {

@@ -90,6 +90,11 @@ static void reset(void) {
     MUST_GIVE(0, cudaDeviceReset());
     MUST(probe_read().count[LEDGER_PLAIN] == 0 && probe_read().count[LEDGER_ASYNC] == 0);
     MUST(probe_usage(0).live == 0 && probe_usage(0).allocated == 0);
+    MUST_GIVE(0, cudaMallocAsync(&pointer, 4096, NULL)); /* it is no context's, though there is but one */
+    MUST_GIVE(0, cudaDeviceReset());
+    MUST(probe_read().count[LEDGER_ASYNC] == 1);
+    MUST_GIVE(0, cudaFreeAsync(pointer, NULL));
+    MUST(probe_read().count[LEDGER_ASYNC] == 0);
 }
 
 /* ---- freed while another device is current; addresses that come again ---- */
@@ -103,6 +108,10 @@ static void another_device(void) {
         MUST_GIVE(0, cudaSetDevice(1));
         MUST_GIVE(0, cudaMallocAsync(&second, 4096, NULL));
         MUST(probe_find(LEDGER_POINTER, (uintptr_t)first, &entry) && entry.is.device == 0);
+        MUST(probe_find(LEDGER_POINTER, (uintptr_t)second, &entry) && entry.is.device == 1);
+        MUST_GIVE(0, cudaFreeAsync(second, NULL));
+        MUST(fake_gpu_fail("cuPointerGetAttributes", 1, 0, 1)); /* then the current one will do */
+        MUST_GIVE(0, cudaMallocAsync(&second, 4096, NULL));
         MUST(probe_find(LEDGER_POINTER, (uintptr_t)second, &entry) && entry.is.device == 1);
         MUST_GIVE(0, cudaFree(first));
         MUST_GIVE(0, cudaSetDevice(0));

@@ -29,6 +29,16 @@ int main(void) {
     *(void **)&allocate = found;
     MUST_GIVE(0, allocate(&address, 1000));
     MUST(probe_find(LEDGER_POINTER, address, &entry) && entry.size == 1000 && entry.is.device == 2);
+    MUST_GIVE(0, get("cuMemAllocAsync", &found, 12000, 0, NULL));
+    MUST(found == dlsym(driver, "cuMemAllocAsync") && is_ours(found));
+    MUST_GIVE(0, get("cuMemAllocAsync", &found, 12000, 2, NULL));
+    MUST(found == dlsym(driver, "cuMemAllocAsync_ptsz") && is_ours(found));
+    MUST_GIVE(0, get("cuCtxCreate", &found, 11000, 0, NULL));
+    MUST(found == dlsym(driver, "cuCtxCreate_v2") && is_ours(found));
+    MUST_GIVE(0, get("cuCtxCreate", &found, 12000, 0, NULL));
+    MUST(found == dlsym(driver, "cuCtxCreate_v3") && is_ours(found));
+    MUST_GIVE(0, get("cuMemHostAlloc", &found, 12000, 0, NULL)); /* another interposer's, not the driver's */
+    MUST(found == (void *)memset);
     found = NULL;
     MUST_GIVE(1, get("cuMemAlloc", &found, 12000, 2, NULL));
     MUST(!is_ours(found)); /* of a failed call nothing is touched */

@@ -70,6 +70,7 @@ int main(void) {
     PAIR(LEDGER_PLAIN, 8 * 64 * 32, hipArrayCreate(&p, &flat), hipArrayDestroy(p));
     PAIR(LEDGER_PLAIN, 8 * 64 * 32 * 4, hipArray3DCreate(&p, &deep), hipArrayDestroy(p));
 
+    MUST(probe_read().failed_on == 3); /* as it was told before: nothing is asked after a failure */
     MUST_GIVE(0, hipMalloc(&p, 1000));
     MUST(probe_find(LEDGER_POINTER, (uint64_t)(size_t)p, &entry) && entry.is.device == 3);
     MUST_GIVE(0, hipMallocAsync(&held, 1000, NULL));
