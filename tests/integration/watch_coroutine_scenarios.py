@@ -5,6 +5,7 @@ import collections.abc
 import contextvars
 import gc
 import inspect
+import os
 import sys
 import traceback
 import types
@@ -12,7 +13,7 @@ import warnings
 import weakref
 
 from scenarios import run_all, scenario
-from watched import BY_SWAP, calls, try_to_watch, watch
+from watched import BY_SWAP, PROBE, calls, try_to_watch, watch
 
 Closed = type(None)  # what is reported for a coroutine that was closed or thrown away
 
@@ -417,6 +418,22 @@ def one_that_is_lost_before_it_is_awaited_is_ended():
         for call in callables:
             call(("a", 1))
     assert ends(events) == [(Closed, True)] * BY_SWAP
+
+
+@scenario
+def after_the_end_of_watching_nothing_is_reported():
+    execute = make_execute()
+    events = watch(execute)
+    halfway = execute("a", steps=2)
+    halfway.send(None)
+    pid = os.fork()
+    if pid == 0:  # the end is for ever: for this process alone
+        try:
+            told = PROBE.probe_stop(), halfway.send("x"), drive(execute("b"), "y")
+            os._exit(told != (1, 1, ([0], ("b", ["y"]))) or len(events) != 1)
+        finally:
+            os._exit(2)
+    assert os.waitpid(pid, 0)[1] == 0
 
 
 @scenario

@@ -11,6 +11,7 @@
 EXPORT int probe_watch(PyObject *function, PyObject *report, enum watch_needs needs,
                        const char *const *arguments);
 EXPORT const char *probe_mechanism(void);
+EXPORT int probe_stop(void);
 
 /* The report's arguments: what ("enter" or "leave"), the key, the values of the wanted arguments (None where the
  * function has no such parameter), value (None for NULL), raised, and whether an error was set on arrival. It runs
@@ -63,4 +64,8 @@ int probe_watch(PyObject *function, PyObject *report, enum watch_needs needs, co
 
 const char *probe_mechanism(void) {
     return watch_mechanism();
+}
+
+int probe_stop(void) {
+    return watch_stop(0);
 }

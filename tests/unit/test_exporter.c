@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "export/exporter.h"
 #include "exporter_rig.h"
+#include "host/container.h"
 #include "trace/sampler.h"
 #include "trace/span.h"
 #include "unit.h"
@@ -41,6 +42,12 @@ static void a_finished_workflow_is_one_chunk(void **state) {
     };
     for (size_t i = 0; i < sizeof headers / sizeof *headers; i++)
         if (!strstr(seen->last_head, headers[i])) fail_msg("no header %s", headers[i]);
+    struct container container;
+    char entity[128];
+    container_detect(&container, "");
+    snprintf(entity, sizeof entity, "Datadog-Entity-ID: %s\r\n", container.entity_id);
+    assert_true(!strstr(seen->last_head, *container.entity_id ? entity : "Datadog-Entity-ID") ==
+                !*container.entity_id);
     rig_assert_counts(rig, 4, 4, 0);
 }
 
