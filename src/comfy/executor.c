@@ -290,7 +290,7 @@ static void describe_of(void *prompt_key, const struct watch_call *watched, PyOb
 /* The recursive executors call a node's inputs from within its own call: until they are there, it waits. */
 static void outer_node_waits(struct workflow *workflow, bool waiting, uint64_t now) {
     struct call *outer = calls_innermost_node(workflow);
-    if (!outer || outer->done_before) return;
+    if (!outer) return;
     outer->entered_ns = now;
     workflow_node_wait(workflow, outer->node, waiting, now);
 }

@@ -70,7 +70,6 @@ struct job job_read(PyObject *extra_data) {
     char created[32];
     text_of(extra_data, "job_id", job.id, sizeof job.id);
     if (!read_datadog(extra_data, &job)) read_traceparent(extra_data, &job);
-    if (!job.has_parent) job.parent = (struct ids_parent){0};
     if (text_of(extra_data, "create_time", created, sizeof created)) job.created_ms = strtod(created, NULL);
     return job;
 }

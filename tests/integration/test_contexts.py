@@ -40,6 +40,7 @@ ACCEPTED = {
     "traceparent": ({"traceparent": W3C + "01"}, (HIGH, LOW, PARENT, 1)),
     "traceparent-unsampled": ({"traceparent": W3C + "00"}, (HIGH, LOW, PARENT, 0)),
     "tracestate": ({"traceparent": W3C + "01", "tracestate": "x=y,dd=s:2;o:rum;t.dm:-4;t.usr.id:YQ~~"}, (HIGH, LOW, PARENT, 2)),
+    "none": ({"dd_trace_id": None, "dd_parent_id": None, "traceparent": W3C + "01"}, (HIGH, LOW, PARENT, 1)),
     "both": (
         {"dd_trace_id": LOW, "dd_parent_id": PARENT, "traceparent": f"00-{5:032x}-{6:016x}-00"},
         (0, LOW, PARENT, 1),
@@ -57,6 +58,7 @@ REFUSED = {
     "list": {"dd_trace_id": [5], "dd_parent_id": {}},
     "no-parent": {"dd_trace_id": "5"},
     "surrogate": {"dd_trace_id": "5\udcff", "dd_parent_id": "5"},
+    "beside-a-traceparent": {"dd_trace_id": "abc", "dd_parent_id": "5", "traceparent": W3C + "01"},
     "traceparent-word": {"traceparent": "garbage"},
     "traceparent-zero": {"traceparent": f"00-{0:032x}-{0:016x}-01"},
     "traceparent-number": {"traceparent": 5},

@@ -86,6 +86,30 @@ def test_a_loop_made_of_expansions(agent, version, generation):
         assert span["meta"].get("node.display_id") == ("1" if dot else None)
 
 
+COPY_ON_WRITE = """
+from comfy_execution import dynprompt
+
+add = dynprompt.DynamicPrompt.add_ephemeral_node
+
+def add_to_copies(self, *arguments):
+    for name in ("ephemeral_prompt", "ephemeral_parents", "ephemeral_display"):
+        setattr(self, name, dict(getattr(self, name)))
+    add(self, *arguments)
+
+dynprompt.DynamicPrompt.add_ephemeral_node = add_to_copies
+prompt = {"1": node("Number", value=1), "2": node("Expand", value=["1", 0]), "3": node("Show", value=["2", 0])}
+application.run_here(prompt, "copies", {"job_id": "copies"})
+"""
+
+
+@pytest.mark.parametrize("generation", ["x1", "a3"])
+@ends
+def test_a_graph_that_is_copied_when_it_grows(agent, version, generation):
+    (trace,) = traces(agent, version, generation, COPY_ON_WRITE, "copies")
+    inside = [span["meta"] for span in trace.nodes if span["meta"]["node.id"].startswith("2.")]
+    assert inside and all(meta["node.class_type"] and meta["node.parent_id"] == "2" for meta in inside)
+
+
 LAZY_TWINS = """
 prompt = {"1": node("Number", value=1), "2": node("Number", value=5), "show": node("Show", a=["3", 0], b=["4", 0])}
 for twin in "34":
@@ -199,14 +223,23 @@ app.worker.start()
 while len(app.queue.history) < 501:
     assert app.worker.is_alive()
     time.sleep(0.01)
+
+silent = application.Application(main.GENERATION)
+for n in range(10001):
+    silent.enqueue({}, "silent %d" % n, {})
+for n in (0, 1):
+    application.run_here(chain(3), "silent %d" % n, {"job_id": "silent %d" % n})
 """
 
 
 @ends
 def test_many_prompts_wait(agent, version):
     """R4's server does not say when it was given them."""
-    jobs = ["twice", "twice again", *map(str, range(500))]
-    waits = [trace.root["metrics"]["workflow.queue_wait_ms"] for trace in traces(agent, version, "r4", QUEUED, *jobs)]
+    jobs = ["silent 0", "silent 1", "twice", "twice again", *map(str, range(500))]
+    forgotten, *known = [trace.root["metrics"] for trace in traces(agent, version, "r4", QUEUED, *jobs)]
+    assert "workflow.queue_wait_ms" not in forgotten
+    waits = [metrics["workflow.queue_wait_ms"] for metrics in known[1:]]
+    assert known[0]["workflow.queue_wait_ms"] > 0
     assert waits[0] > waits[1] and min(waits) > 0
 
 
