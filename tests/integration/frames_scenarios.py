@@ -1,6 +1,7 @@
 """What src/python/frames.h promises: a captured stack is the one that Python sees, file, function and line of each frame."""
 
 import asyncio
+import ctypes
 import gc
 import os
 import sys
@@ -312,6 +313,26 @@ def long_tables_that_differ_in_the_middle():
         source = "def f():\n" + padding + "\n" * above + "    same(stack(), released(), held())\n" + "\n" * below + padding
         run(source, "adversary.py")["f"]()
     settled(4000)
+
+
+@scenario
+def code_that_has_no_number():
+    """As when all numbers have been given out: then its content must tell it from what was there before."""
+    if not (3, 12) <= sys.version_info < (3, 14):  # where the number lies is found out by how it grows
+        return
+
+    def number_of(function, offset):
+        return ctypes.c_uint32.from_address(id(function.__code__) + offset)
+
+    some = [run("def f(): pass\n", "adversary.py")["f"] for _ in range(4)]
+    (offset,) = [at for at in range(16, 200, 4)
+                 if all(0 < number_of(b, at).value - number_of(a, at).value < 16 for a, b in zip(some, some[1:]))]  # fmt: skip
+    for number in range(4000):
+        above = 1 + number % 13
+        function = run("def f():\n" + "\n" * above + "    same(stack(), released(), held())\n", "adversary.py")["f"]
+        number_of(function, offset).value = 0
+        function()
+    settled(8000)
 
 
 @scenario
