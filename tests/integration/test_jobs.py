@@ -169,6 +169,17 @@ def test_an_event_that_the_database_refuses_does_not_hold_up_the_others(database
     assert "refuses an event for good" in supervisor.said() and '"job_id":"j1"' in supervisor.said()
 
 
+def test_a_value_that_does_not_fit_is_left_out(server, tmp_path):
+    server.ask("CREATE TABLE job_log (n serial, job uuid, state text)")
+    supervisor = Driver(server.url, tmp_path, LOG)
+    fits = "6f1c1c5e-6b7a-4b0e-9c55-0d6d2f0a7a11"
+    for job in ("j1", fits):
+        supervisor.write(job)
+    supervisor.close()
+    assert log_of(server) == [(fits, "succeeded")]
+    assert "refuses an event for good: PostgreSQL: invalid input syntax for type uuid" in supervisor.said()
+
+
 DOCUMENTED = re.findall(r"```sql\n(.*?)```", (REPOSITORY / "docs" / "jobs.md").read_text(), re.S)
 COLUMNS = """SELECT column_name, data_type, is_nullable FROM information_schema.columns WHERE table_name = 'comfydd_jobs'
 UNION ALL SELECT indexname, '', regexp_replace(indexdef, '.*USING', '') FROM pg_indexes WHERE tablename = 'comfydd_jobs'

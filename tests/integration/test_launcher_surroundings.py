@@ -5,6 +5,7 @@ import fcntl
 import os
 import signal
 import subprocess
+import tempfile
 
 import pytest
 from left_behind import killed
@@ -14,6 +15,7 @@ from test_launcher_endurance import dying, job_states
 from test_launcher_endurance import run as run_in_stand_in
 
 from rig import pythons
+from rig.kills import split
 from rig.launcher import COMFYDD, NO_JOBS, Launched
 from rig.process import free_ports
 
@@ -154,6 +156,23 @@ def test_jobs_are_recorded_without_a_word(tmp_path, flight_folder, variables, fo
         assert "jobs are not recorded: there is no folder for them: HOME is not set" in done.stderr
 
 
+def test_a_spool_is_for_one_database_and_statement(tmp_path):
+    """Whatever its password is now."""
+
+    def spool(url, *options, cwd=tmp_path):
+        state = tempfile.mkdtemp(dir=tmp_path)
+        words = [COMFYDD, "run", "--quiet", f"--jobs-db={url}", f"--state={state}", *options, "--", "true"]
+        subprocess.run(words, env=environment(), cwd=cwd, check=True, timeout=30)
+        (name,) = os.listdir(state)
+        return name
+
+    (tmp_path / "other").mkdir()
+    assert spool("postgresql://u:one@h/d") == spool("postgresql://u:another@h/d") != spool("postgresql://u:one@h/e")
+    assert spool("sqlite:jobs.db") == spool("sqlite:jobs.db") != spool("sqlite:jobs.db", cwd=tmp_path / "other")
+    absolute = f"sqlite:{tmp_path}/jobs.db"
+    assert spool(absolute) == spool(absolute, cwd="/") != spool(absolute, "--jobs-sql=SELECT :job_id")
+
+
 # ---- what comes just before a death
 
 
@@ -181,13 +200,19 @@ def test_files_of_another_version_are_left_to_it(tmp_path, flight_folder):
 # ---- a start script
 
 
-def test_a_start_script_that_ends_some_seconds_later_tells_why(tmp_path, flight_folder):
+@pytest.mark.parametrize("code, ends", [
+    (139, ("killed", "KILLED", "SIGSEGV")), (3, ("error", "FAILURE", "ProcessExited")), (0, ("interrupted", "INTERRUPTED", None))])
+def test_a_start_script_that_ends_some_seconds_later_tells_why(tmp_path, flight_folder, code, ends):
     """What it has run is not judged before."""
-    words = ["sh", "-c", '"$@"; sleep 3; exit 139', "sh", *dying(tmp_path / "diary")]
+    words = ["sh", "-c", f'"$@"; sleep 3; exit {code}', "sh", *dying(tmp_path / "diary")]
     with StrictAgent() as agent:
         done = run_in_stand_in(words, tmp_path, agent.url, "--restart=never")
-        types = {span["meta"]["error.type"] for span in agent.spans if "error.type" in span["meta"]}
-    assert (done.returncode, types) == (139, {"SIGSEGV"})
+        workflow, nodes = split(agent.spans)
+    meta, node = workflow["meta"], nodes["2"]["meta"]
+    assert (meta["workflow.status"], node["node.result"], meta.get("error.type")) == ends
+    assert node.get("error.type") == ends[2] and workflow["error"] == nodes["2"]["error"] == (ends[2] is not None)
+    assert done.returncode == code
+    assert job_states(tmp_path / "jobs.db") == ["failed" if ends[2] else "interrupted"]
 
 
 # ---- a clock that is set back

@@ -46,6 +46,7 @@ static void keep(struct fake_agent *agent, const msgpack_object *span) {
         .keep_rate = metric(span, "_dd.tracer_kr"),
         .version = metric(span, "_dd.partial_version"),
         .long_running = metric(span, "_dd.was_long_running"),
+        .has_events = get(span, "span_events"),
     };
 }
 

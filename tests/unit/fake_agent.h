@@ -17,6 +17,7 @@ struct fake_span {
     double keep_rate;    /* _dd.tracer_kr; NAN */
     double version;      /* _dd.partial_version; NAN */
     double long_running; /* _dd.was_long_running; NAN */
+    bool has_events;
 };
 
 /* What was received so far. */

@@ -224,6 +224,15 @@ static void a_snapshot_is_completed(void **state) {
     assert_true(isnan(received->spans[0].version));
 }
 
+static void that_it_had_stalled_is_an_event_where_the_agent_takes_such(void **state) {
+    (void)state;
+    agent.info = "{\"endpoints\": [\"/v0.4/traces\"], \"span_events\": true}";
+    leave_open(open_workflow(10));
+    flight_note_stall(flight, 1500, UINT64_C(2000000000));
+    assert_recovered(0, 1, 0);
+    assert_true(fake_agent_seen(&agent)->spans[0].has_events);
+}
+
 /* ---- agents ---- */
 
 static void assert_sent_later_after(const char *url) {
@@ -450,6 +459,7 @@ int main(void) {
         TEST(an_unknown_death_was_at_the_last_sign_of_life),
         TEST(a_workflow_that_began_after_the_death_took_no_time),
         TEST(a_snapshot_is_completed),
+        TEST(that_it_had_stalled_is_an_event_where_the_agent_takes_such),
         TEST(an_agent_that_is_away_gets_it_later),
         TEST(patience_is_shown),
         TEST(patience_has_an_end),
