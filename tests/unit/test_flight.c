@@ -399,6 +399,21 @@ static void slots_run_out_and_come_back(void **state) {
     flight_destroy(flight);
 }
 
+static void a_stall_is_noted_in_what_runs_and_not_in_what_waits(void **state) {
+    (void)state;
+    struct flight *flight = flight_create(NULL, 0);
+    struct flight_slot *running = open_slot(flight, 5), *waiting = open_slot(flight, 6);
+    waiting->span.waiting = 1;
+    flight_note_stall(flight, 7, UINT64_C(9000000000));
+    assert_int_equal(header_of(flight)->stalled_since_ns, 7);
+    assert_int_equal(running->span.trace.stalled_at_s, 9);
+    assert_int_equal(waiting->span.trace.stalled_at_s, 0);
+    flight_note_stall(flight, 0, 0);
+    assert_int_equal(header_of(flight)->stalled_since_ns, 0);
+    assert_int_equal(running->span.trace.stalled_at_s, 9);
+    flight_destroy(flight);
+}
+
 static void an_open_slot_can_be_copied_and_noted(void **state) {
     (void)state;
     struct flight *flight = flight_create(NULL, 0);
@@ -517,6 +532,7 @@ int main(void) {
         cmocka_unit_test(a_full_ring_drops_and_counts_until_drained),
         cmocka_unit_test(a_span_dropped_by_a_full_ring_stays_open_until_its_slot_is_released),
         cmocka_unit_test(slots_run_out_and_come_back),
+        cmocka_unit_test(a_stall_is_noted_in_what_runs_and_not_in_what_waits),
         cmocka_unit_test(an_open_slot_can_be_copied_and_noted),
         cmocka_unit_test(eight_writers_and_a_drainer_agree_on_every_span),
     };
