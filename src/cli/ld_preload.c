@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #define LIBRARY "libcomfydd.so"
@@ -18,9 +19,9 @@ static bool is_file(const char *path, char *absolute, size_t size) {
 bool ld_preload_find(const char *chosen, char *path, size_t size) {
     if (chosen) return is_file(chosen, path, size);
     char program[PATH_MAX], candidate[PATH_MAX + 32];
-    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
-    if (length <= 0) return false;
-    program[length] = '\0';
+    /* As it was executed: /proc/self/exe is not there in every chroot. */
+    const char *executed = (const char *)getauxval(AT_EXECFN);
+    if (!executed || !realpath(executed, program)) return false;
     *strrchr(program, '/') = '\0';
     static const char *const folders[] = {"", "/../lib"};
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {

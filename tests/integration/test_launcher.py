@@ -166,6 +166,15 @@ def test_the_library_is_found_in_lib_beside_bin(tmp_path):
     assert done.returncode == 0 and done.stdout == "\n" and "untraced" in done.stderr
 
 
+def test_the_library_is_found_without_proc():
+    """As in a chroot that nobody has mounted it in."""
+    before = ["unshare", "--mount", "sh", "-c", 'umount -l /proc && exec "$@"', "sh"]
+    if subprocess.run([*before, "true"], capture_output=True, timeout=30).returncode:
+        pytest.skip("this user may not unmount /proc")
+    done = run("--quiet", "--memory-limit=none", "sh", "-c", "echo $LD_PRELOAD", before=before)
+    assert (done.stdout, done.stderr) == (f"{LIBRARY}\n", "")
+
+
 def test_the_command_knows_its_supervisor():
     done = shell(
         'echo "$COMFYDD_SUPERVISOR $(cut -d" " -f4 /proc/$$/stat) $(cut -d" " -f22 /proc/$PPID/stat)"'

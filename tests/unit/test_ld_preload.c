@@ -36,6 +36,8 @@ static void under_another_name_it_is_not_added_twice_either(void **state) {
     char value[256];
     assert_true(ld_preload_compose("/x/traced.so", "/a.so:/x/traced.so", value, sizeof value));
     assert_string_equal(value, "/a.so:/x/traced.so");
+    assert_true(ld_preload_compose("/x/traced.so", "/opt/libcomfydd.so", value, sizeof value));
+    assert_string_equal(value, "/opt/libcomfydd.so");
 }
 
 static void without_room_it_says_so(void **state) {
