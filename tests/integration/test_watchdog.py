@@ -3,12 +3,13 @@
 import re
 import signal
 import sys
+import time
 
 import pytest
 
 from rig import comfyui, session
 from rig.launcher import LaunchedApp
-from rig.process import get, wait_for
+from rig.process import free_ports, get, wait_for
 from rig.products import LIBRARY
 from rig.stand_in import StandIn
 from rig.supervised import COLUMNS, Supervised
@@ -52,6 +53,18 @@ def test_a_node_that_hangs_is_ended_with_its_process(agent, tmp_path):
         assert span["meta"]["error.type"] == "ProcessHung"
         assert 1000 < span["metrics"]["watchdog.stalled_after_ms"] < 10000
     assert "watchdog.stalled_after_ms" not in first["metrics"]
+
+
+def test_what_a_dead_one_has_left_does_not_end_its_successor(tmp_path):
+    """Its flight memory, which says that it has stalled, is kept as long as no agent takes it."""
+    url = f"http://127.0.0.1:{free_ports(1)[0]}"
+    with Supervised(tmp_path, url, "--watchdog=1s", "--watchdog-restart") as application:
+        application.begin()
+        wait_for_the_successor(application)
+        successor = time.monotonic()
+        wait_for("it to be looked at", 10, lambda: time.monotonic() > successor + 3)
+        assert application.log().count("stopping the command: the watchdog asks for it") == 1
+    assert application.exit_code == 0
 
 
 def test_without_a_restart_it_is_told_and_left_alone(agent, tmp_path):
