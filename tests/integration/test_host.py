@@ -256,6 +256,7 @@ def work(prompt_id):
     return prompt_id
 
 if __name__ == "__main__":
+    work(PROMPT_ID + "-before")
     for way in ("fork", "spawn", "forkserver"):
         context = multiprocessing.get_context(way)
         with context.Pool(2) as pool:
@@ -276,9 +277,10 @@ def test_workflows_in_processes_of_multiprocessing(agent, tmp_path, version):
     run([PYTHONS[version], "program.py"], cwd=tmp_path, LD_PRELOAD=LIBRARY, DD_TRACE_AGENT_URL=agent.url)
     mine = [span for span in agent.spans() if span["meta"].get("workflow.prompt_id", "").startswith(prompt_id)]
     wanted = [f"{prompt_id}-{way}-{n}" for way in ("fork", "spawn", "forkserver") for n in range(4)]
-    wanted += [f"{prompt_id}-after-{way}" for way in ("fork", "spawn", "forkserver")]
+    wanted += [f"{prompt_id}-after-{way}" for way in ("fork", "spawn", "forkserver")] + [f"{prompt_id}-before"]
     assert sorted(span["meta"]["workflow.prompt_id"] for span in mine) == sorted(wanted * 3)
     assert len({span["trace_id"] for span in mine}) == len(wanted)
+    assert len({span["span_id"] for span in mine}) == len(mine)
 
 
 # ---- Pythons of another kind, and how the library is linked
