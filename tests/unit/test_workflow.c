@@ -245,6 +245,19 @@ static void a_parent_brings_trace_priority_and_origin(void **state) {
     assert_string_equal(tag_of(record, TAG_PROPAGATED), "_dd.p.a=b"); /* the last of them */
 }
 
+static void single_spans_of_traces_that_are_not_kept_are(void **state) {
+    (void)state;
+    struct config rules = *config();
+    rules.span_sampling_rules = "[{}]";
+    sampler_init(&rules);
+    for (int priority = -1; priority <= 2; priority++) {
+        struct ids_parent parent = {
+            .trace_id_low = 77, .span_id = 999, .has_priority = true, .priority = priority};
+        workflow_finish(new_workflow(&parent), NULL, 8000);
+        assert_string_equal(tag_of(next_span(), TAG_SPAN_SAMPLING_MECHANISM), priority > 0 ? "" : "8");
+    }
+}
+
 static void what_is_not_known_is_not_said(void **state) {
     (void)state;
     struct workflow_start start = {.prompt_id = "", .job_id = "", .queue_wait_ms = -1};
@@ -287,6 +300,7 @@ int main(void) {
         TEST(cached_nodes_have_no_length_and_are_counted),
         TEST(discarded_nodes_leave_nothing),
         TEST(a_parent_brings_trace_priority_and_origin),
+        TEST(single_spans_of_traces_that_are_not_kept_are),
         TEST(what_is_not_known_is_not_said),
         TEST(ten_thousand_nodes_are_found_again),
     };
