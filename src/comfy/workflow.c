@@ -16,6 +16,14 @@ static const char *const result_names[] = {[NODE_SUCCESS] = "SUCCESS",
                                            [NODE_INTERRUPTED] = "INTERRUPTED",
                                            [NODE_PENDING] = "PENDING"};
 
+/* Nodes live as long as their workflow. One by one, those of the last workflow would be given back to malloc just before
+ * the next one wants as many. */
+#define BLOCK_NODES 32
+struct node_block {
+    struct node_block *next;
+    struct node nodes[BLOCK_NODES];
+};
+
 static void tag(struct span *span, enum tag key, const char *text) {
     if (text && *text) span_text(span, key, text, strlen(text));
 }
@@ -116,11 +124,10 @@ struct workflow *workflow_create(const struct workflow_start *start, const struc
 }
 
 static void free_workflow(struct workflow *workflow) {
-    for (size_t i = 0; i < workflow->chain_count; i++)
-        for (struct node *node = workflow->chains[i], *next; node; node = next) {
-            next = node->next;
-            free(node);
-        }
+    for (struct node_block *block = workflow->blocks, *next; block; block = next) {
+        next = block->next;
+        free(block);
+    }
     free(workflow->chains);
     failure_finish(&workflow->failure);
     free(workflow);
@@ -184,10 +191,21 @@ struct node *workflow_known_node(const struct workflow *workflow, uint64_t id_ha
     return node;
 }
 
+static struct node *room_for_node(struct workflow *workflow) {
+    size_t used = workflow->node_count % BLOCK_NODES;
+    if (used == 0) {
+        struct node_block *block = malloc(sizeof *block);
+        if (!block) return NULL;
+        block->next = workflow->blocks;
+        workflow->blocks = block;
+    }
+    return &workflow->blocks->nodes[used];
+}
+
 struct node *workflow_node(struct workflow *workflow, uint64_t id_hash) {
     struct node *node = workflow_known_node(workflow, id_hash);
     if (node) return node;
-    node = malloc(sizeof *node);
+    node = room_for_node(workflow);
     if (!node) return NULL;
     if (workflow->node_count++ >= workflow->chain_count) grow(workflow);
     struct node **chain = &workflow->chains[id_hash % workflow->chain_count];

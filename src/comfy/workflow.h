@@ -49,6 +49,7 @@ struct workflow {
         mono_ns; /* both clocks at the start: every later time is mono-based, safe from clock steps */
     struct node **chains;
     size_t chain_count, node_count;
+    struct node_block *blocks; /* where the nodes are; owned, the newest first */
     unsigned executed, cached, failed;
     bool cached_listed;     /* the nodes served from cache have been reported */
     bool nodes_called;      /* at least one node's call has been seen */
