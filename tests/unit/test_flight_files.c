@@ -124,6 +124,24 @@ static bool another_process_claims(void) {
     return WEXITSTATUS(status);
 }
 
+static void the_standard_descriptors_stay_closed_where_they_were(void **state) {
+    (void)state;
+    struct flight_header header = left_header(left_somebody_dead());
+    int kept[] = {dup(STDIN_FILENO), dup(STDOUT_FILENO)};
+    close(STDIN_FILENO);
+    close(STDOUT_FILENO);
+    int fd = flight_files_create(folder, LEFT_SIZE);
+    int is_open = fcntl(STDIN_FILENO, F_GETFD) >= 0 || fcntl(STDOUT_FILENO, F_GETFD) >= 0;
+    for (int standard = STDIN_FILENO; standard <= STDOUT_FILENO; standard++) {
+        dup2(kept[standard], standard);
+        close(kept[standard]);
+    }
+    assert_true(fd >= 3);
+    assert_false(is_open);
+    assert_int_equal(pwrite(fd, &header, sizeof header, 0), sizeof header);
+    assert_false(another_process_claims()); /* it is locked */
+}
+
 static void a_living_process_keeps_its_file(void **state) {
     (void)state;
     struct flight_header header = left_header(self);
@@ -481,6 +499,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, finish)
         TEST(a_file_is_its_owners_and_goes_when_told),
+        TEST(the_standard_descriptors_stay_closed_where_they_were),
         TEST(a_living_process_keeps_its_file),
         TEST(a_file_whose_lock_is_gone_still_has_its_owner),
         TEST(a_forked_child_makes_its_own),

@@ -233,6 +233,15 @@ static void that_it_had_stalled_is_an_event_where_the_agent_takes_such(void **st
     assert_true(fake_agent_seen(&agent)->spans[0].has_events);
 }
 
+static void what_is_open_at_an_orderly_end_stays_in_its_file(void **state) {
+    (void)state;
+    struct stat status;
+    leave_open(open_workflow(10));
+    flight_remove_delivered(flight);
+    assert_int_equal(fstat(file, &status), 0);
+    assert_int_equal(status.st_nlink, 1);
+}
+
 /* ---- agents ---- */
 
 static void assert_sent_later_after(const char *url) {
@@ -459,6 +468,7 @@ int main(void) {
         TEST(an_unknown_death_was_at_the_last_sign_of_life),
         TEST(a_workflow_that_began_after_the_death_took_no_time),
         TEST(a_snapshot_is_completed),
+        TEST(what_is_open_at_an_orderly_end_stays_in_its_file),
         TEST(that_it_had_stalled_is_an_event_where_the_agent_takes_such),
         TEST(an_agent_that_is_away_gets_it_later),
         TEST(patience_is_shown),
