@@ -124,6 +124,8 @@ def test_one_whose_child_was_killed_for_memory_is_started_again(tmp_path):
         done = run("--memory-limit=none", "--", "sh", "-c", script, before=enter)
         assert done.returncode == 0, done.stderr
         assert "was killed for memory by the machine or the container" in done.stderr
+        done = run("--memory-limit=none", "--", "sh", "-c", "exit 1", before=enter)
+        assert done.returncode == 1 and "ended with exit code 1" in done.stderr  # that kill is not its own
         (tmp_path / "been").unlink()
         done = run("--memory-limit=none", "--", "sh", "-c", script.replace("; exit", "; sleep 7; exit"), before=enter)
         assert done.returncode == 1 and "ended with exit code 1" in done.stderr

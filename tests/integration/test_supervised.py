@@ -96,8 +96,9 @@ def test_a_gpu_where_allocations_are_limited(agent, tmp_path):
     done = run(*words, before=read_only_groups(), cwd=HERE.parent / "fakes" / "comfyui" / "a3", **variables)
     assert done.returncode == 137 and "RLIMIT_DATA is set to 1.00 GiB" in done.stderr, done.stderr
     with contextlib.closing(sqlite3.connect(tmp_path / "jobs.db")) as connection:
-        (row,) = connection.execute("SELECT job_id, state, node_id, peak_memory_bytes FROM comfydd_jobs").fetchall()
-    assert row == ("job-7", "failed", "2", 3 << 30)
+        columns = "started_at < ended_at, job_id, state, node_id, peak_memory_bytes"
+        (row,) = connection.execute(f"SELECT {columns} FROM comfydd_jobs").fetchall()
+    assert row == (1, "job-7", "failed", "2", 3 << 30)
     trace = died(agent)
     assert trace.root["metrics"]["memory.vram.peak_bytes"] == 3 << 30
 
