@@ -1,71 +1,13 @@
-"""What nodes do to GPU memory is on their spans, to the byte, under each of PyTorch's allocators. The GPU is the fake one of
-tests/fakes/cuda, PyTorch's allocators are its outline of them; tests/check_torch has the real ones."""
+"""What nodes do to GPU memory is on their spans, to the byte, under each of PyTorch's allocators."""
 
 import json
 
 import pytest
-from programs import HERE, LIBRARY, REPOSITORY, run
-from rig import pythons, session
-from rig.fake_cuda import FakeCuda
+from gpu_rig import BACKENDS, ENDS, MIB, PYTHONS, figures, gpu, node  # noqa: F401  gpu is a fixture
 
 pytestmark = pytest.mark.timeout(120)
 
-FAKES = REPOSITORY / "tests" / "fakes" / "comfyui"
-PYTHONS = pythons.find()
-ENDS = sorted({list(PYTHONS)[0], list(PYTHONS)[-1]})
-BACKENDS = {"native": "", "async": "backend:cudaMallocAsync", "expandable": "expandable_segments:True"}
-MIB = 1 << 20
-
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
-
-
-class Gpu:
-    """A program with the library, an agent and a fake GPU."""
-
-    def __init__(self, folder, agent, version, generation, backend, **options):
-        self.agent, self.python, self.generation = agent, PYTHONS[version], generation
-        self.fake = FakeCuda(folder, **options)
-        self.environment = {
-            **self.fake.environment,
-            "PYTORCH_CUDA_ALLOC_CONF": BACKENDS[backend],
-            "PYTHONPATH": HERE,
-            "LD_PRELOAD": LIBRARY,
-            "DD_TRACE_AGENT_URL": agent.url,
-        }
-
-    def run(self, program, **variables):
-        """({job: what the allocator says at its end}, {job: trace}, standard error)."""
-        out, err = run(
-            [self.python, "-c", "from gpu_program import *\n" + program],
-            cwd=FAKES / self.generation,
-            **{**self.environment, **variables},
-        )
-        lines = [json.loads(line[7:]) for line in out.splitlines() if line.startswith("result ")]
-        spans = self.agent.take_spans()
-        return (
-            {line["job"]: line for line in lines},
-            {line["job"]: session.of_job(spans, line["job"]) for line in lines},
-            err,
-        )
-
-
-@pytest.fixture
-def gpu(agent, tmp_path):
-    return lambda *arguments, **options: Gpu(tmp_path, agent, *arguments, **options)
-
-
-def node(trace, node_id):
-    (span,) = [span for span in trace.nodes if span["meta"]["node.id"] == node_id]
-    return span
-
-
-def figures(span):
-    """The node's memory.vram_* and memory.pinned_* tags, by short name."""
-    return {
-        name.removeprefix("memory.vram_").removeprefix("memory."): value
-        for name, value in span["metrics"].items()
-        if name.startswith(("memory.vram_", "memory.pinned"))
-    }
 
 
 def segments(*sizes):
@@ -319,22 +261,6 @@ workflow("job", n1=("Keep", {{"value": 1, "size": 512, "device": 0}}), n2=("Call
     assert traces["job"].root["metrics"]["memory.vram.alloc_bytes"] == 7 * MIB + 512
 
 
-def test_several_gpus(gpu):
-    program = """
-workflow("job", n1=("Keep", {"value": 0, "size": 3 << 20, "device": 0}), n2=("Keep", {"value": 0, "size": 5 << 20, "device": 1}),
-         n3=("Use", {"value": ("1", 0), "sizes": str(7 << 20)}),
-         n4=("Show", {"value": ("3", 0)}), n5=("Show", {"value": ("2", 0)}))
-"""
-    _, traces, _ = gpu(ENDS[-1], "a3", "async", devices=2).run(program)
-    root = traces["job"].root
-    assert root["metrics"]["gpu.count"] == 2
-    assert root["metrics"]["memory.vram.delta_bytes"] == 8 * MIB
-    assert [root["metrics"][f"memory.vram.delta_bytes.gpu{n}"] for n in (0, 1)] == [3 * MIB, 5 * MIB]
-    assert [root["metrics"][f"memory.vram.alloc_count.gpu{n}"] for n in (0, 1)] == [2, 1]
-    assert [root["metrics"][f"memory.vram.peak_bytes.gpu{n}"] for n in (0, 1)] == [10 * MIB, 5 * MIB]
-    assert root["meta"]["gpu.uuid.gpu0"] == root["meta"]["gpu.uuid"] != root["meta"]["gpu.uuid.gpu1"]
-
-
 @every_backend
 @pytest.mark.parametrize("version", ENDS)
 def test_allocation_tracking(gpu, version, backend):
@@ -417,81 +343,21 @@ workflow("job", **nodes_of_it, nlast=("Show", {"value": (str(number), 0)}))
     assert 0 < sum("alloc_count" not in span for span in spans) < len(spans) / 2
 
 
-def test_asking_the_driver_leaves_the_programs_contexts_alone(gpu):
-    """The current one, and how often each device's own is held."""
+def test_nodes_that_never_ran_take_up_no_room(gpu):
+    """They only waited for an input that failed, in a recursive executor."""
     program = """
-driver = ctypes.CDLL("libcuda.so.1")
-
-def current():
-    context = ctypes.c_void_p()
-    driver.cuCtxGetCurrent(ctypes.byref(context))
-    return context.value
-
-def is_active(device):
-    flags, active = ctypes.c_uint(), ctypes.c_int()
-    assert driver.cuDevicePrimaryCtxGetState(device, ctypes.byref(flags), ctypes.byref(active)) == 0
-    return active.value
-
-kept = [Tensor(512, device) for device in (1, 0)]
-before = current()
-for job in ("first", "second"):
-    workflow(job, n1=("Keep", {"value": job, "size": 3 << 20, "device": 0}), n2=("Show", {"value": ("1", 0)}))
-assert before and current() == before
-assert is_active(1) and driver.cuDevicePrimaryCtxRelease_v2(1) == 0 and not is_active(1)
-"""
-    _, traces, _ = gpu(ENDS[-1], "a3", "native", devices=2).run(program)
-    root = traces["second"].root["metrics"]
-    used = [root[f"gpu.memory.used_bytes.gpu{n}"] for n in (0, 1)]
-    assert used == [(20 + 2) << 20, 2 << 20] and root["gpu.memory.total_bytes.gpu1"] == 8 << 30
-
-
-def test_a_device_is_not_asked_where_that_would_make_a_context(gpu):
-    """A library with contexts of its own."""
-    program = """
-driver = ctypes.CDLL("libcuda.so.1")
-
-class Other(nodes.Node):
+class Fail(nodes.Node):
     def run(self):
-        context, pointer = ctypes.c_void_p(), ctypes.c_void_p()
-        assert driver.cuInit(0) == driver.cuCtxCreate_v2(ctypes.byref(context), 0, 0) == 0
-        assert driver.cuMemAlloc_v2(ctypes.byref(pointer), ctypes.c_size_t(5 << 20)) == 0
-        return (pointer.value,)
+        raise ValueError("not today")
 
-nodes.NODE_CLASS_MAPPINGS["Other"] = Other
-workflow("job", n1=("Other", {}), n2=("Show", {"value": ("1", 0)}))
+nodes.NODE_CLASS_MAPPINGS["Fail"] = Fail
+waiting = {f"n{n}": ("Use", {"value": (str(n - 1), 0), "sizes": ""}) for n in range(1, 100)}
+for number in range(45):
+    workflow(f"failing{number}", n0=("Fail", {}), **waiting, n100=("Show", {"value": ("99", 0)}))
+workflow("job", n1=("Keep", {"value": 0, "size": 512, "device": 0}), n2=("Show", {"value": ("1", 0)}))
 """
-    machine = gpu(ENDS[-1], "a3", "native")
-    _, traces, _ = machine.run(program)
-    root = traces["job"].root["metrics"]
-    assert root["memory.vram.delta_bytes"] == 5 * MIB and "gpu.memory.used_bytes" not in root
-    assert "cuDevicePrimaryCtxRetain" not in machine.fake.stats().calls
-
-
-def test_more_gpus_than_have_figures_of_their_own(gpu):
-    program = """
-workflow("job", **{f"n{n}": ("Keep", {"value": 0, "size": (n + 1) << 20, "device": n}) for n in range(18)},
-         **{f"nshow{n}": ("Show", {"value": (str(n), 0)}) for n in range(18)})
-"""
-    _, traces, _ = gpu(ENDS[-1], "a3", "async", devices=18).run(program)
-    root = traces["job"].root["metrics"]
-    assert root["memory.vram.delta_bytes"] == sum(range(1, 19)) * MIB
-    assert [root[f"memory.vram.delta_bytes.gpu{n}"] for n in range(15)] == [(n + 1) * MIB for n in range(15)]
-    assert root["memory.vram.delta_bytes.gpu15"] == (16 + 17 + 18) * MIB and "memory.vram.delta_bytes.gpu16" not in root
-
-
-@pytest.mark.parametrize("mig", [False, True])
-def test_the_gpu_that_the_program_has_chosen_in_the_end(gpu, mig):
-    """CUDA_VISIBLE_DEVICES is changed inside Python, as ComfyUI's --cuda-device does; instances of partitioned GPUs have their own
-    uuid."""
-    program = """
-import os
-os.environ["CUDA_VISIBLE_DEVICES"] = "2"
-workflow("job", n1=("Keep", {"value": 0, "size": 3 << 20, "device": 0}), n2=("Show", {"value": ("1", 0)}))
-"""
-    _, traces, _ = gpu(ENDS[-1], "a3", "async", devices=3, mig=mig).run(program, CUDA_VISIBLE_DEVICES="0")
-    root = traces["job"].root
-    assert root["meta"]["gpu.uuid"].startswith("MIG-" if mig else "GPU-") and root["meta"]["gpu.uuid"].endswith("2")
-    assert (root["metrics"]["gpu.count"], root["metrics"]["memory.vram.delta_bytes"]) == (1, 3 * MIB)
+    _, traces, _ = gpu(ENDS[-1], "r4", "native").run(program)
+    assert figures(node(traces["job"], "1"))["alloc_count"] == 1
 
 
 LOOKUPS = {

@@ -236,6 +236,8 @@ static void bulk_releases(void) {
     MUST_GIVE(0, cuDevicePrimaryCtxRetain(&again, 0));
     MUST(again == primary);
     MUST_GIVE(0, cudaMalloc(&q, MIB));
+    MUST(fake_gpu_fail("cuDevicePrimaryCtxRelease_v2", 1, 0, 1));
+    MUST_GIVE(1, cuDevicePrimaryCtxRelease_v2(0));
     MUST_GIVE(0, cuDevicePrimaryCtxRelease_v2(0)); /* not the last */
     MUST(probe_read().bytes[LEDGER_PLAIN] == before.bytes[LEDGER_PLAIN] + MIB);
     MUST(fake_gpu_fail("cuDevicePrimaryCtxReset_v2", 1, 0, 1));
