@@ -1,6 +1,7 @@
 """The switches that say what is traced, seen from the agent, and executors that run without a cache."""
 
 import json
+import socket
 
 import pytest
 
@@ -100,6 +101,11 @@ def test_sampling_and_ids(agent, tmp_path):
     assert not any(tags[0] in span["metrics"] for span in (kept.root, *kept.nodes))
 
 
+def test_the_systems_host_name(agent, tmp_path):
+    done = run(tmp_path, agent, ENDS[-1], DD_TRACE_REPORT_HOSTNAME="true")
+    assert done.traces["ok"].root["meta"]["_dd.hostname"] == socket.gethostname()
+
+
 def test_lines_for_developers(agent, tmp_path):
     done = run(tmp_path, agent, ENDS[-1], DD_TRACE_DEBUG="true")
     assert any("POST /v0.4/traces" in line for line in done.library_log)
@@ -120,6 +126,7 @@ def test_the_configuration_is_told_when_asked_for(agent, tmp_path):
         ("https://example.com/a/b.git", "https://example.com/a/b.git"),
         ("https://me:s3cret@example.com/a/b@c", "https://example.com/a/b@c"),
         ("https://t0ken@example.com", "https://example.com"),
+        ("https://me:p@ss@example.com/a", "https://example.com/a"),
         ("ssh://git@example.com:22/a/b", "ssh://example.com:22/a/b"),
         ("git@example.com:a/b.git", "git@example.com:a/b.git"),
     ],
