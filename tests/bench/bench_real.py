@@ -167,8 +167,8 @@ def measure_once(app, folder, rounds, watched):
     pairs = []
     for number, pair in enumerate(zip(runs[::2], runs[1::2])):
         if pair[0]:
-            watched, bare = pair if number % 2 == 0 else reversed(pair)
-            pairs.append((*bare, watched[0] - bare[0], watched[1] - bare[1]))
+            executor, copy = pair if number % 2 == 0 else reversed(pair)
+            pairs.append((*copy, executor[0] - copy[0], executor[1] - copy[1]))
     return pairs
 
 
