@@ -34,6 +34,10 @@
 #define MFD_CLOEXEC 1u
 #endif
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14; older ones refuse it */
+#endif
+
 _Static_assert(sizeof(struct flight_header) % 8 == 0 && sizeof(struct flight_slot) % 8 == 0 &&
                    sizeof(struct flight_record) % 8 == 0,
                "entries start on a multiple of 8");
@@ -187,6 +191,12 @@ void flight_destroy(struct flight *flight) {
     int saved_errno = errno;
     munmap(flight->header, flight->size);
     free(flight);
+    errno = saved_errno;
+}
+
+void flight_make_resident(struct flight *flight) {
+    int saved_errno = errno;
+    madvise(flight->header, flight->size, MADV_POPULATE_WRITE);
     errno = saved_errno;
 }
 

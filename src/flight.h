@@ -77,6 +77,10 @@ struct flight *flight_create(const void *identity, size_t identity_size);
 struct flight *flight_create_in(const char *folder, const struct process_identity *supervisor,
                                 const void *identity, size_t identity_size);
 
+/* Maps all its pages now, which their first writers would otherwise wait for, one by one. Any thread, at any time; where the
+ * kernel cannot (before Linux 5.14) it does nothing. */
+void flight_make_resident(struct flight *flight);
+
 /* Unmaps and frees. In a forked child: only this, nothing else, on the parent's handle. NULL is fine. */
 void flight_destroy(struct flight *flight);
 

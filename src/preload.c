@@ -120,6 +120,7 @@ static void start_tracing(void) {
         return;
     }
     exporter_on_beat(memory_beat);
+    meminfo_on_demand(exporter_sample_memory);
     int error = exporter_start(flight, config());
     if (error) {
         log_line("the sending thread cannot be started (%s); workflows are not traced", strerror(-error));

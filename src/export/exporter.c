@@ -10,6 +10,7 @@
 #include "export/sender.h"
 #include "export/watchdog.h"
 #include "flight.h"
+#include "host/meminfo.h"
 #include "resolve.h"
 
 #include <errno.h>
@@ -28,6 +29,7 @@ enum request {
     REQUEST_ROOM = 2,  /* the ring is half full: see now */
     REQUEST_FLUSH = 4, /* flush_wanted has grown: send everything now */
     REQUEST_STOP = 8,
+    REQUEST_SAMPLES = 16, /* of memory, until nobody asks for them any more */
 };
 
 static struct {
@@ -41,6 +43,7 @@ static struct {
     struct sender *sender;             /* owned by the thread */
     void (*beat)(struct flight *flight);
     uint64_t beat_at;         /* the thread's: clock_mono_ns of the next sign of life */
+    uint64_t sample_at;       /* of the next sample of memory */
     uint64_t orphans_at;      /* of the next attempt; SENDER_NEVER: none are left */
     struct watchdog watchdog; /* the thread's */
 } control;
@@ -89,6 +92,14 @@ static void give_sign_of_life(uint64_t now) {
     control.beat_at = now + BEAT;
 }
 
+/* Somebody who asks while the request is being withdrawn takes one sample more, and asks again. */
+static void sample_memory(uint64_t now) {
+    control.sample_at = meminfo_refresh(now);
+    if (control.sample_at != UINT64_MAX) return;
+    control.sample_at = 0;
+    __atomic_fetch_and(&control.requests, ~(uint32_t)REQUEST_SAMPLES, __ATOMIC_SEQ_CST);
+}
+
 static void send_due(void) {
     /* First take note of the requests, then look into the ring: what comes later asks again. */
     __atomic_fetch_and(&control.requests, ~(uint32_t)(REQUEST_SEND | REQUEST_ROOM | REQUEST_FLUSH),
@@ -101,9 +112,8 @@ static void send_due(void) {
     if (result == SENDER_DONE && !flush_is_pending() && clock_mono_ns() >= control.orphans_at) send_orphans();
 }
 
-static uint64_t earliest(uint64_t a, uint64_t b, uint64_t c) {
-    uint64_t least = a < b ? a : b;
-    return least < c ? least : c;
+static uint64_t earlier(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
 }
 
 static void *run(void *unused) {
@@ -111,13 +121,18 @@ static void *run(void *unused) {
     prctl(PR_SET_NAME, "comfydd-export");
     uint64_t interval_ns = (uint64_t)(control.config->flush_interval_s * 1e9), interval_end_ns = 0;
     uint32_t requests;
+    flight_make_resident(control.flight);
     send_orphans();
     while (!((requests = __atomic_load_n(&control.requests, __ATOMIC_SEQ_CST)) & REQUEST_STOP)) {
         uint64_t now = clock_mono_ns();
         uint64_t send_at = send_ns(requests, interval_end_ns), tend_at = sender_tend_ns(control.sender);
-        uint64_t beat_at = next_beat_ns(), next = earliest(send_at, tend_at, beat_at);
+        uint64_t sample_at = requests & REQUEST_SAMPLES ? control.sample_at : SENDER_NEVER;
+        uint64_t beat_at = next_beat_ns();
+        uint64_t next = earlier(earlier(send_at, tend_at), earlier(beat_at, sample_at));
         if (now >= beat_at) {
             give_sign_of_life(now);
+        } else if (now >= sample_at) {
+            sample_memory(now);
         } else if (now < next) {
             futex_wait(&control.requests, requests, next == SENDER_NEVER ? FUTEX_FOREVER : next - now);
         } else if (now >= send_at) {
@@ -192,7 +207,7 @@ int exporter_start(struct flight *flight, const struct config *config) {
         control.pid = getpid();
         control.requests = 0;
         control.beat_at = clock_mono_ns() + BEAT;
-        control.orphans_at = 0;
+        control.sample_at = control.orphans_at = 0;
         control.watchdog = (struct watchdog){.limit_ns = (uint64_t)(config->watchdog_s * 1e9)};
         control.flush_done = control.flush_wanted;
         __atomic_store_n(&control.running, 1, __ATOMIC_RELEASE);
@@ -228,6 +243,10 @@ static bool flush(uint64_t deadline_ns) {
     while ((int32_t)((done = __atomic_load_n(&control.flush_done, __ATOMIC_ACQUIRE)) - mine) < 0)
         if (!wait_change(&control.flush_done, done, deadline_ns)) return false;
     return __atomic_load_n(&control.flush_succeeded, __ATOMIC_RELAXED);
+}
+
+void exporter_sample_memory(void) {
+    if (__atomic_load_n(&control.running, __ATOMIC_ACQUIRE)) request(REQUEST_SAMPLES);
 }
 
 bool exporter_flush(unsigned timeout_ms) {

@@ -3,9 +3,10 @@
  * It reads the flight memory's ring, groups spans by trace, encodes a payload, posts it, and marks what the agent has
  * acknowledged. A trace is sent when its workflow span is there, when DD_TRACE_PARTIAL_FLUSH_MIN_SPANS of its spans
  * are waiting, when the ring is half full, or at a flush. Network errors, 408, 429 and 5xx are retried with back-off;
- * 413 splits; other refusals drop and count. Before anything else it sends what dead processes have left (orphans), and
- * while spans are open it notes every second in the flight memory that the process lives. Every signal is blocked in the
- * thread; it never touches Python. */
+ * 413 splits; other refusals drop and count. Before anything else it sends what dead processes have left (orphans),
+ * and while spans are open it notes every second in the flight memory that the process lives. While nodes follow each
+ * other fast it reads how much memory there is, which would take their thread longer than all the rest. Every signal
+ * is blocked in the thread; it never touches Python. */
 #ifndef COMFYDD_EXPORTER_H
 #define COMFYDD_EXPORTER_H
 
@@ -25,6 +26,10 @@ int exporter_start(struct flight *flight, const struct config *config);
 /* Before exporter_start: the thread calls `beat` about once a second while spans are open, for figures that are to be
  * known after a kill (flight_note_figures). */
 void exporter_on_beat(void (*beat)(struct flight *flight));
+
+/* Suits meminfo_on_demand: the thread takes the samples of memory (meminfo_refresh) for as long as they are asked for in
+ * quick succession. */
+void exporter_sample_memory(void);
 
 /* A span was finished, or a workflow has begun: the thread will look what is due, once per flush interval. Any thread; never
  * waits. Suits span_connect. */

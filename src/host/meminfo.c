@@ -14,10 +14,16 @@
 #define AVAILABLE_AGE_NS UINT64_C(50000000)
 #define LIMITS_AGE_NS    UINT64_C(5000000000)
 
+/* A sample is renewed ahead of its time, with room for a late wake-up. */
+#define AHEAD_AGE_NS        UINT64_C(8000000)
+#define QUICK_SUCCESSION_NS UINT64_C(25000000)
+
 /* The last sample. The two figures are independent of each other, so a reader that gets one from this sample and one
  * from the next (at least 10 ms later) has lost nothing: no sequence lock is needed. */
 static _Atomic uint64_t sampled_at; /* 0: never */
 static _Atomic uint64_t available_bytes, rss_bytes;
+static _Atomic uint64_t asked_at; /* 0: never */
+static void (*wake_refresher)(void);
 
 /* Whoever sets it renews the sample, and alone touches what follows. */
 static atomic_bool renewing;
@@ -61,7 +67,7 @@ static bool is_older(uint64_t at, uint64_t age_ns, uint64_t mono_ns) {
     return at == 0 || (mono_ns > at && mono_ns - at > age_ns);
 }
 
-static void renew(uint64_t mono_ns) {
+static void read_files(uint64_t mono_ns) {
     if (is_older(limits_found_at, LIMITS_AGE_NS, mono_ns)) {
         cgroup_find(&limits, "");
         limits_found_at = mono_ns;
@@ -74,13 +80,33 @@ static void renew(uint64_t mono_ns) {
     atomic_store_explicit(&sampled_at, mono_ns, memory_order_release);
 }
 
-struct meminfo meminfo_sample(uint64_t mono_ns) {
+/* False: the sample is young enough, or another thread is at it. */
+static bool renew(uint64_t mono_ns, uint64_t age_ns) {
     uint64_t at = atomic_load_explicit(&sampled_at, memory_order_acquire);
-    if (is_older(at, RSS_AGE_NS, mono_ns) &&
-        !atomic_exchange_explicit(&renewing, true, memory_order_acquire)) {
-        renew(mono_ns);
-        atomic_store_explicit(&renewing, false, memory_order_release);
-    }
+    if (!is_older(at, age_ns, mono_ns) || atomic_exchange_explicit(&renewing, true, memory_order_acquire))
+        return false;
+    read_files(mono_ns);
+    atomic_store_explicit(&renewing, false, memory_order_release);
+    return true;
+}
+
+void meminfo_on_demand(void (*wake)(void)) {
+    wake_refresher = wake;
+}
+
+uint64_t meminfo_refresh(uint64_t mono_ns) {
+    if (is_older(atomic_load_explicit(&asked_at, memory_order_relaxed), QUICK_SUCCESSION_NS, mono_ns))
+        return UINT64_MAX;
+    renew(mono_ns, AHEAD_AGE_NS);
+    uint64_t due = atomic_load_explicit(&sampled_at, memory_order_relaxed) + AHEAD_AGE_NS + 1;
+    return due > mono_ns ? due : mono_ns + AHEAD_AGE_NS; /* it is being renewed */
+}
+
+struct meminfo meminfo_sample(uint64_t mono_ns) {
+    uint64_t before = atomic_load_explicit(&asked_at, memory_order_relaxed);
+    atomic_store_explicit(&asked_at, mono_ns, memory_order_relaxed); /* of several askers any will do */
+    bool quick = !is_older(before, QUICK_SUCCESSION_NS, mono_ns);
+    if (renew(mono_ns, RSS_AGE_NS) && quick && wake_refresher) wake_refresher();
     return (struct meminfo){
         .available_bytes = atomic_load_explicit(&available_bytes, memory_order_relaxed),
         .rss_bytes = atomic_load_explicit(&rss_bytes, memory_order_relaxed),
@@ -89,6 +115,7 @@ struct meminfo meminfo_sample(uint64_t mono_ns) {
 
 void meminfo_reset(void) {
     sampled_at = 0;
+    asked_at = 0;
     available_bytes = 0;
     rss_bytes = 0;
     limits_found_at = 0;

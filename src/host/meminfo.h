@@ -19,6 +19,16 @@ struct meminfo {
  * field 0. errno is preserved. Which cgroup it is may be known from up to 5 s ago. */
 struct meminfo meminfo_sample(uint64_t mono_ns);
 
+/* For nodes that take less than a sample does, a thread of ours takes the samples while they are asked for in quick
+ * succession, so that the program's thread finds a young one.
+ *
+ * meminfo_on_demand: `wake` (NULL: nobody) is called by meminfo_sample on the thread that asks, when it had to take a
+ * sample although the one before was asked for less than 25 ms ago. Set it before samples are asked for.
+ * meminfo_refresh: takes a sample if the last is 8 ms old. Returns when to call again, in clock_mono_ns; UINT64_MAX when
+ * nobody has asked for 25 ms. */
+void meminfo_on_demand(void (*wake)(void));
+uint64_t meminfo_refresh(uint64_t mono_ns);
+
 /* Reads the files now, below `root` ("" for the real ones; tests pass a folder). */
 struct meminfo meminfo_read(const char *root, const struct cgroup *cgroup);
 

@@ -13,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -143,6 +144,22 @@ static void only_pages_in_use_are_resident(void **state) {
     assert_true(kib > 0);
     assert_true(kib <= 64);
     flight_release_slot(flight, slot);
+    flight_destroy(flight);
+}
+
+static void all_pages_are_resident_when_asked_for(void **state) {
+    (void)state;
+    struct flight *flight = flight_create(NULL, 0);
+    size_t size;
+    const void *memory = flight_memory(flight, &size);
+    assert_true(append(flight, 1, 0));
+    flight_make_resident(flight);
+    struct utsname system;
+    int major, minor;
+    uname(&system);
+    assert_int_equal(sscanf(system.release, "%d.%d", &major, &minor), 2);
+    if (major > 5 || (major == 5 && minor >= 14)) assert_int_equal(resident_kib(memory), size / 1024);
+    assert_int_equal(flight_counts(flight).recorded, 1);
     flight_destroy(flight);
 }
 
@@ -520,6 +537,7 @@ int main(void) {
         cmocka_unit_test(entries_are_written_padded_and_read_back),
         cmocka_unit_test(a_new_mapping_says_whose_it_is),
         cmocka_unit_test(only_pages_in_use_are_resident),
+        cmocka_unit_test(all_pages_are_resident_when_asked_for),
         cmocka_unit_test(without_descriptors_there_is_no_mapping),
         cmocka_unit_test(a_file_size_limit_is_not_hit),
         cmocka_unit_test(a_kernel_that_reserves_nothing_does_too),

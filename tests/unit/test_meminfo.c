@@ -74,6 +74,50 @@ static void a_sample_is_renewed_after_ten_milliseconds(void **state) {
     assert_true(meminfo_sample(1010000001).rss_bytes < renewed.rss_bytes - more / 4);
 }
 
+static int demands;
+
+static void count_demand(void) {
+    demands++;
+}
+
+static void only_who_asks_in_quick_succession_demands_a_refresher(void **state) {
+    (void)state;
+    const uint64_t start = 1000000000, ms = 1000000;
+    meminfo_reset();
+    meminfo_on_demand(count_demand);
+    demands = 0;
+    meminfo_sample(start);
+    meminfo_sample(start + 26 * ms); /* 26 ms later */
+    meminfo_sample(start + 36 * ms); /* young enough */
+    assert_int_equal(demands, 0);
+    meminfo_sample(start + 37 * ms);
+    assert_int_equal(demands, 1);
+    meminfo_sample(start + 38 * ms);
+    meminfo_sample(start + 63 * ms); /* 25 ms later */
+    assert_int_equal(demands, 2);
+    meminfo_on_demand(NULL);
+    meminfo_sample(start + 74 * ms);
+    assert_int_equal(demands, 2);
+}
+
+static void a_refresher_is_ahead_while_samples_are_asked_for(void **state) {
+    (void)state;
+    const uint64_t start = 1000000000, ms = 1000000;
+    const size_t more = 64u << 20;
+    meminfo_reset();
+    assert_true(meminfo_refresh(start) == UINT64_MAX);
+    struct meminfo first = meminfo_sample(start);
+    void *memory = touch(more);
+    uint64_t due = start + 8 * ms + 1;
+    assert_true(meminfo_refresh(start + 8 * ms) == due);
+    assert_int_equal(meminfo_sample(start + 9 * ms).rss_bytes, first.rss_bytes);
+    assert_true(meminfo_refresh(due) == due + 8 * ms + 1);
+    assert_true(meminfo_sample(due).rss_bytes >= first.rss_bytes + more / 2);
+    assert_true(meminfo_refresh(due + 25 * ms) == due + 33 * ms + 1);
+    assert_true(meminfo_refresh(due + 25 * ms + 1) == UINT64_MAX);
+    munmap(memory, more);
+}
+
 static size_t open_descriptors(void) {
     size_t count = 0;
     DIR *directory = opendir("/proc/self/fd");
@@ -118,6 +162,8 @@ int main(void) {
         IN_TREE(the_smaller_of_host_and_container_counts),
         IN_TREE(what_cannot_be_read_is_zero),
         cmocka_unit_test(a_sample_is_renewed_after_ten_milliseconds),
+        cmocka_unit_test(only_who_asks_in_quick_succession_demands_a_refresher),
+        cmocka_unit_test(a_refresher_is_ahead_while_samples_are_asked_for),
         cmocka_unit_test(no_descriptor_stays_open),
         cmocka_unit_test(threads_share_samples),
     };
