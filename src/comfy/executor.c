@@ -16,6 +16,7 @@
 #include "comfy/workflow.h"
 #include "config.h"
 #include "python/bridge.h"
+#include "python/frames.h"
 #include "python/watch.h"
 #include "trace/span.h"
 
@@ -531,6 +532,7 @@ void executor_module_found(PyObject *module) {
         break;
     }
     /* A prompt is one call, and exceptions that leave it must be seen; nodes are many, and return their errors. */
+    frames_test(); /* before watching: calls under way keep the keys that they have */
     bool watching =
         watch_function(match.prompt_function, &prompt_handler, (void *)match.generation, WATCH_EXCEPTIONS) &&
         watch_function(match.node_function, &node_handler, (void *)match.generation,

@@ -69,8 +69,13 @@ void graph_close(struct graph *graph) {
 
 /* ---- a node ---- */
 
+static bool is_empty(PyObject *dictionary) {
+    return !dictionary || !PyDict_Check(dictionary) || PyDict_Size(dictionary) == 0;
+}
+
 static bool find(const struct graph *graph, PyObject *id, struct graph_node *node) {
     for (int i = 0; i < GRAPH_DICTS; i++) {
+        if (is_empty(graph->dicts[i])) continue; /* mostly all but the last */
         if (!class_type_in(graph->dicts[i], id, node->class_type, sizeof node->class_type)) continue;
         if (i != ORIGINAL) read_expansion(graph->source, id, node);
         return true;

@@ -17,6 +17,7 @@
 
 static bool on;           /* atomic, as are the next three */
 static bool stopped;      /* for good */
+static bool tested;       /* what is read is where it is expected */
 static int captures;      /* being made now, by all threads */
 static uint64_t interval; /* bytes per sampled stack */
 static char failure[256] = "not started";
@@ -57,35 +58,56 @@ static PyObject *code_type(void) {
     return type;
 }
 
-static const char *prepare(void) {
+/* Why stacks cannot be read by this thread; NULL: the self-test has found everything where it is expected. */
+static const char *test(void) {
+    static PyObject *type; /* owned for ever */
+    static char found[sizeof failure];
     struct frames_layout layout;
+    if (tested) return NULL;
     const char *why = frames_layout_choose(&layout, python_minor, dlsym(RTLD_DEFAULT, "_PyRuntime"));
     if (why) return why;
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) return "a subinterpreter";
     if (PyGILState_GetThisThreadState() != PyThreadState_Get()) return "a thread of an unknown kind";
-    static PyObject *type; /* owned for ever */
     if (!type) type = code_type();
-    if (!type || !stacks_init()) return "no memory";
+    if (!type) return "no memory";
     frames_reader_init(&layout, type);
-    static char found[sizeof failure];
     if (!frames_test_run(found, sizeof found)) return found;
+    tested = true;
+    return NULL;
+}
+
+static const char *prepare(void) {
+    const char *why = test();
+    if (why) return why;
+    if (!stacks_init()) return "no memory";
     return register_stop() ? NULL : "Python's exit cannot be watched";
 }
 
-bool frames_start(void) {
-    static bool starting; /* the self-test lets go of the GIL */
-    if (starting || is(&on) || is(&stopped)) return is(&on);
+static bool starting; /* the self-test lets go of the GIL */
+
+/* What `what` says, run once at a time, with the program's error and errno put aside. */
+static const char *aside(const char *(*what)(void)) {
     starting = true;
     int saved_errno = errno;
     struct python_error error;
     python_error_save(&error);
-    const char *why = prepare();
+    const char *why = what();
     python_error_restore(&error);
+    errno = saved_errno;
+    starting = false;
+    return why;
+}
+
+bool frames_test(void) {
+    return tested || (!starting && !aside(test));
+}
+
+bool frames_start(void) {
+    if (starting || is(&on) || is(&stopped)) return is(&on);
+    const char *why = aside(prepare);
     snprintf(failure, sizeof failure, "%s", why ? why : "");
     __atomic_store_n(&interval, (uint64_t)config()->stack_sample_bytes, __ATOMIC_RELAXED);
     if (!why && !is(&stopped)) __atomic_store_n(&on, true, __ATOMIC_SEQ_CST);
-    errno = saved_errno;
-    starting = false;
     return is(&on);
 }
 
@@ -104,6 +126,16 @@ void frames_stop(void) {
 
 void frames_forked(void) {
     __atomic_store_n(&captures, 0, __ATOMIC_RELAXED); /* those of threads that are not here */
+}
+
+/* ---- locals ---- */
+
+const void *frames_innermost(PyObject *code) {
+    return tested ? frames_reader_innermost(code) : NULL;
+}
+
+PyObject *frames_local(const void *frame, int number) {
+    return (PyObject *)frames_reader_local(frame, number);
 }
 
 /* ---- capture ---- */

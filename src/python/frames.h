@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "python/python_api.h"
+
 #define FRAMES_MAX 32 /* innermost frames kept of a stack */
 
 /* Needs the GIL, which is released and taken again, and config() and python_init done. Runs the self-test; true when stacks
@@ -22,6 +24,18 @@ bool frames_start(void);
 
 /* One line for the log: why frames_start returned false. */
 const char *frames_failure(void);
+
+/* The self-test alone, which is part of frames_start, under the same conditions: whether it succeeds. */
+bool frames_test(void);
+
+/* The calling thread's frame, when it is executing `code`, for frames_local; NULL where only PyEval_GetFrame can tell:
+ * before frames_test has succeeded, before 3.12, from 3.14 on. No frame object is made, and until the frame ends no other one
+ * has that address. Under the GIL. Works on after frames_stop. */
+const void *frames_innermost(PyObject *code);
+
+/* Its parameter of that number: borrowed; NULL when it is unbound. Not for one that inner functions share (a cell). Under the
+ * GIL, while the frame is being executed. */
+PyObject *frames_local(const void *frame, int number);
 
 /* No stack is read any more when this returns, and never again: the interpreter is about to end, and would free what is
  * read. Any thread; waits for the other threads' captures, which take microseconds. */

@@ -33,6 +33,7 @@ static const struct frames_layout known[] = {
             .frame_code = 0,
             .frame_instruction = 56,
             .frame_owner = 70,
+            .frame_locals = 72,
             .code_filename = 112,
             .code_name = 128,
             .code_lines = 136,
@@ -61,6 +62,8 @@ static const struct debug_offsets debug_offsets[] = {
 };
 #define LAST_WITH_OFFSETS (FIRST_WITH_OFFSETS + (int)(sizeof debug_offsets / sizeof *debug_offsets) - 1)
 
+#define LOCALS_OF_3_13 32 /* word */
+
 #define FARTHEST 1024 /* bytes: no member that we read lies beyond */
 
 static const char *from_debug_offsets(struct frames_layout *layout, int minor, const uint64_t *words) {
@@ -76,6 +79,8 @@ static const char *from_debug_offsets(struct frames_layout *layout, int minor, c
     const uint8_t *places = (const uint8_t *)at;
     for (size_t i = 0; i < sizeof *at; i++)
         if (words[places[i]] > FARTHEST) return "the layout published is not plausible";
+    if (minor == FIRST_WITH_OFFSETS && words[LOCALS_OF_3_13] > FARTHEST)
+        return "the layout published is not plausible";
     if (words[at->code_bytecode] < 16 || words[at->code_local_names] < 4) return "code of an unknown layout";
     *layout = (struct frames_layout){
         .thread_frame = (uint16_t)words[at->thread_frame],
@@ -84,6 +89,7 @@ static const char *from_debug_offsets(struct frames_layout *layout, int minor, c
         .frame_code = (uint16_t)words[at->frame_code],
         .frame_instruction = (uint16_t)words[at->frame_instruction],
         .frame_owner = (uint16_t)words[at->frame_owner],
+        .frame_locals = minor == FIRST_WITH_OFFSETS ? (uint16_t)words[LOCALS_OF_3_13] : 0,
         .code_filename = (uint16_t)words[at->code_filename],
         .code_name = (uint16_t)words[at->code_name],
         .code_lines = (uint16_t)words[at->code_lines],

@@ -123,6 +123,41 @@ INLINE size_t walk(struct frames_place *out, size_t room, bool careful) {
     return count;
 }
 
+/* Of the current thread state, which under the GIL is this thread's in any interpreter. */
+INLINE const char *innermost(const void *code, bool careful) {
+    if (!layout.frame_locals) return NULL;
+    const char *at = (const char *)PyThreadState_Get(), *frame, *executed;
+    if (layout.thread_cframe && !load_pointer(&at, at + layout.thread_cframe, careful)) return NULL;
+    if (!load_pointer(&frame, at + layout.thread_frame, careful)) return NULL;
+    return load_pointer(&executed, frame + layout.frame_code, careful) && executed == code ? frame : NULL;
+}
+
+const char *frames_reader_innermost(const void *code) {
+    return innermost(code, false);
+}
+
+const char *frames_reader_innermost_carefully(const void *code) {
+    return innermost(code, true);
+}
+
+INLINE const void *local(const char *frame, int number, bool careful) {
+    const void *value;
+    const char *at = frame + layout.frame_locals + (size_t)number * sizeof value;
+    return load(&value, at, sizeof value, careful) ? value : NULL;
+}
+
+const void *frames_reader_local(const char *frame, int number) {
+    return local(frame, number, false);
+}
+
+const void *frames_reader_local_carefully(const char *frame, int number) {
+    return local(frame, number, true);
+}
+
+void frames_reader_forget_locals(void) {
+    layout.frame_locals = 0;
+}
+
 size_t frames_reader_walk(struct frames_place *out, size_t room) {
     return walk(out, room, false);
 }

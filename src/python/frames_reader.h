@@ -33,6 +33,19 @@ size_t frames_reader_walk_carefully(struct frames_place *out, size_t room);
 bool frames_reader_resolve(const struct frames_place *place, struct frames_site *site);
 bool frames_reader_resolve_carefully(const struct frames_place *place, struct frames_site *site);
 
+/* The frame of this thread that executes `code`, when it is the innermost; NULL when not, or where locals are not read. It
+ * is at no other frame's address until it ends. Under the GIL. */
+const char *frames_reader_innermost(const void *code);
+const char *frames_reader_innermost_carefully(const void *code);
+
+/* Its local variable of that number, parameters first: a reference, or NULL. Of a variable that inner functions share it is
+ * the cell. Under the GIL, while the frame is being executed. */
+const void *frames_reader_local(const char *frame, int number);
+const void *frames_reader_local_carefully(const char *frame, int number);
+
+/* Locals have proved to be elsewhere. */
+void frames_reader_forget_locals(void);
+
 /* A key for caches: the same only for the same instructions of the same code, in the same order. A code object may die and
  * another one take its place in memory; the key is then another. (Up to 3.11 two pieces of generated code that share first
  * line, names and size are told apart by the first 32 and the last 8 bytes of their line tables.) The same stack may get

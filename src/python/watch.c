@@ -1,5 +1,7 @@
 #include "python/watch_internal.h"
 
+#include "python/frames.h"
+
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +25,7 @@ static struct watch_target *target_create(PyObject *watched, PyObject *code,
                                           const struct watch_handler *handler, void *context) {
     enum { CO_COROUTINE = 0x80 };
     PyObject *names = code ? python_attribute(code, "co_varnames") : NULL;
+    PyObject *cells = code ? python_attribute(code, "co_cellvars") : NULL;
     struct watch_target *target = names ? calloc(1, sizeof *target) : NULL;
     if (target) {
         target->handler = handler;
@@ -35,12 +38,14 @@ static struct watch_target *target_create(PyObject *watched, PyObject *code,
             target->positions[i] = -1;
         for (int i = 0; i < WATCH_ARGUMENTS && handler->arguments[i]; i++) {
             target->names[i] = PyUnicode_InternFromString(handler->arguments[i]);
-            if (target->names[i])
-                target->positions[i] = position_of(names, target->parameters, handler->arguments[i]);
+            if (!target->names[i]) continue;
+            target->positions[i] = position_of(names, target->parameters, handler->arguments[i]);
+            target->is_cell[i] = !cells || PySequence_Contains(cells, target->names[i]) != 0;
         }
         PyErr_Clear();
     }
     python_decref(names);
+    python_decref(cells);
     return target;
 }
 
@@ -185,12 +190,20 @@ void watch_forked(void) {
 
 /* ---- what handlers ask ---- */
 
+static PyFrameObject *frame_of(const struct watch_call *call) {
+    return call->frame ? call->frame : PyEval_GetFrame();
+}
+
 PyObject *watch_argument(const struct watch_call *call, int index) {
     const struct watch_target *target = call->target;
     if (target->positions[index] < 0) return NULL;
     PyObject *value;
-    if (call->frame) {
-        value = PyFrame_GetVar(call->frame, target->names[index]);
+    if (call->running && !target->is_cell[index]) {
+        value = frames_local(call->running, target->positions[index]); /* borrowed */
+        return value ? python_newref(value) : NULL;
+    }
+    if (!call->arguments) {
+        value = PyFrame_GetVar(frame_of(call), target->names[index]);
     } else {
         value = PyTuple_GetItem(call->arguments, target->positions[index]); /* borrowed */
         if (value) Py_IncRef(value);
@@ -204,8 +217,8 @@ PyObject *watch_watched(const struct watch_call *call) {
 }
 
 enum watch_local watch_local(const struct watch_call *call, PyObject *name) {
-    if (!call->frame) return WATCH_UNKNOWN;
-    PyObject *value = PyFrame_GetVar(call->frame, name);
+    if (call->arguments) return WATCH_UNKNOWN;
+    PyObject *value = PyFrame_GetVar(frame_of(call), name);
     if (!value) PyErr_Clear();
     python_decref(value);
     return value ? WATCH_BOUND : WATCH_UNBOUND;

@@ -18,11 +18,13 @@ struct watch_target {
     bool coroutine;
     PyObject *names[WATCH_ARGUMENTS]; /* owned, interned */
     int positions[WATCH_ARGUMENTS];   /* among the parameters; -1 where there is none */
+    bool is_cell[WATCH_ARGUMENTS];    /* inner functions use it */
 };
 
 struct watch_call {
     const struct watch_target *target;
-    PyFrameObject *frame; /* monitoring: borrowed; swap: NULL */
+    const void *running;  /* monitoring: frames_innermost; NULL where that is not known, and with swap */
+    PyFrameObject *frame; /* monitoring: borrowed, or NULL while it is not needed; swap: NULL */
     PyObject *arguments;  /* swap: the tuple, borrowed; monitoring: NULL */
 };
 

@@ -3,6 +3,7 @@
  * Only PY_START and PY_RETURN are asked for, and PY_YIELD and PY_RESUME of coroutines whose handler wants to know: all are
  * local on 3.12+, so all other Python code runs as if nothing were watched. PY_UNWIND is global up to 3.14 and costs
  * every exception of the program, hence WATCH_EXCEPTIONS goes to the swap mechanism. */
+#include "python/frames.h"
 #include "python/watch_internal.h"
 
 #include <string.h>
@@ -23,25 +24,37 @@ static const struct watch_target *target_of(const PyObject *code) {
     return NULL;
 }
 
-/* Callbacks must not raise: an exception would surface in the watched program. The key is the frame object's address:
- * unique while the frame runs, and never used as a pointer again. */
+/* The call that is reported. Its key is the frame's address, or (always, in one interpreter) its frame object's: unique while
+ * the frame runs, and never used as a pointer again; NULL when it cannot be had. */
+static void *key_of(struct watch_call *call, PyObject *code) {
+    *call = (struct watch_call){.target = target_of(code)};
+    if (!call->target) return NULL;
+    call->running = frames_innermost(code);
+    if (call->running) return (void *)call->running;
+    return call->frame = PyEval_GetFrame();
+}
+
+/* Callbacks must not raise: an exception would surface in the watched program. */
 static PyObject *on_start(PyObject *self, PyObject *const *arguments, Py_ssize_t count) {
     (void)self, (void)count;
-    struct watch_call call = {.target = target_of(arguments[0]), .frame = PyEval_GetFrame()};
-    if (call.target && call.frame) watch_entered(&call, call.frame);
+    struct watch_call call;
+    void *key = key_of(&call, arguments[0]);
+    if (key) watch_entered(&call, key);
     return python_none();
 }
 
 static PyObject *on_return(PyObject *self, PyObject *const *arguments, Py_ssize_t count) {
     (void)self;
-    struct watch_call call = {.target = target_of(arguments[0]), .frame = PyEval_GetFrame()};
-    if (call.target && call.frame && count > 2) watch_left(&call, call.frame, arguments[2], false);
+    struct watch_call call;
+    void *key = key_of(&call, arguments[0]);
+    if (key && count > 2) watch_left(&call, key, arguments[2], false);
     return python_none();
 }
 
 static PyObject *suspend(PyObject *code, bool suspended) {
-    struct watch_call call = {.target = target_of(code), .frame = PyEval_GetFrame()};
-    if (call.target && call.frame) watch_suspended(&call, call.frame, suspended);
+    struct watch_call call;
+    void *key = key_of(&call, code);
+    if (key) watch_suspended(&call, key, suspended);
     return python_none();
 }
 

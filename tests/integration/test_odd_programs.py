@@ -2,6 +2,8 @@
 kind, end while a workflow runs. They go on as without us, and what the spans say is true."""
 
 import json
+import re
+import shutil
 
 import pytest
 from programs import HERE, LIBRARY, REPOSITORY, run
@@ -27,6 +29,28 @@ def traces(agent, version, generation, program, *jobs):
     results(version, generation, program, DD_TRACE_AGENT_URL=agent.url)
     spans = agent.take_spans()
     return [session.of_job(spans, job) for job in jobs]
+
+
+# ---- executors
+
+INNER_FUNCTION = "    lambda: (current_item, prompt_id, executed, dynprompt, extra_data)\n"
+
+
+@pytest.mark.parametrize("generation", ["x1", "a3"])
+@every_python
+def test_an_executor_whose_inner_functions_use_its_arguments(agent, version, generation, tmp_path):
+    folder = shutil.copytree(FAKES, tmp_path / "comfyui") / generation
+    source = (folder / "execution.py").read_text()
+    changed, times = re.subn(r"(?ms)^((?:async )?def execute\(.*?\)(?: -> .*?)?:\n)", r"\1" + INNER_FUNCTION, source, count=1)
+    assert times == 1
+    (folder / "execution.py").write_text(changed)
+    program = "from stand_in_program import *\napplication.run_here(chain(4), 'shared', {'job_id': 'shared'})"
+    variables = dict(PYTHONPATH=HERE, LD_PRELOAD=LIBRARY, DD_TRACE_AGENT_URL=agent.url)
+    run([PYTHONS[version], "-c", program], 0, cwd=folder, **variables)
+    trace = session.of_job(agent.take_spans(), "shared")
+    assert [span["meta"]["node.id"] for span in trace.nodes] == ["0", "1", "2", "end"]
+    assert [span["resource"] for span in trace.nodes] == ["Number", "AddOne", "AddOne", "Show"]
+    assert {span["meta"]["node.result"] for span in trace.nodes} == {"SUCCESS"}
 
 
 # ---- ids

@@ -5,8 +5,8 @@
 
 /* The beginning of _PyRuntime in 3.13.0, as far as it is read: word and value. */
 static const uint64_t published[][2] = {
-    {23, 72}, {24, 152}, {29, 8},   {30, 0}, {31, 56}, {33, 70}, {35, 112}, {37, 128}, {38, 136},
-    {39, 68}, {41, 96},  {43, 208}, {45, 8}, {66, 32}, {68, 32}, {69, 16},  {70, 40},
+    {23, 72},  {24, 152}, {29, 8},  {30, 0},   {31, 56}, {32, 72}, {33, 70}, {35, 112}, {37, 128},
+    {38, 136}, {39, 68},  {41, 96}, {43, 208}, {45, 8},  {66, 32}, {68, 32}, {69, 16},  {70, 40},
 };
 
 static uint64_t words[128];
@@ -36,6 +36,7 @@ static void older_versions_are_known(void **state) {
                                                      : FRAMES_LOCATIONS);
         assert_int_equal(layout.lasti_unit, minor == 9 ? 1 : minor == 10 ? 2 : 0);
         assert_int_equal(layout.code_version != 0, minor == 12);
+        assert_int_equal(layout.frame_locals, minor == 12 ? 72 : 0);
     }
 }
 
@@ -50,6 +51,7 @@ static void newer_ones_publish_theirs(void **state) {
     assert_int_equal(layout.frame_code, 0);
     assert_int_equal(layout.frame_instruction, 56);
     assert_int_equal(layout.frame_owner, 70);
+    assert_int_equal(layout.frame_locals, 72);
     assert_int_equal(layout.code_filename, 112);
     assert_int_equal(layout.code_name, 128);
     assert_int_equal(layout.code_lines, 136);
