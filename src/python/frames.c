@@ -18,6 +18,7 @@
 static bool on;           /* atomic, as are the next three */
 static bool stopped;      /* for good */
 static bool tested;       /* what is read is where it is expected */
+static bool locals_known; /* the same, when frames_test was called */
 static int captures;      /* being made now, by all threads */
 static uint64_t interval; /* bytes per sampled stack */
 static char failure[256] = "not started";
@@ -99,7 +100,12 @@ static const char *aside(const char *(*what)(void)) {
 }
 
 bool frames_test(void) {
-    return tested || (!starting && !aside(test));
+    static bool asked;
+    if (!asked) {
+        asked = true;
+        locals_known = !starting && !aside(test);
+    }
+    return locals_known;
 }
 
 bool frames_start(void) {
@@ -131,7 +137,7 @@ void frames_forked(void) {
 /* ---- locals ---- */
 
 const void *frames_innermost(PyObject *code) {
-    return tested ? frames_reader_innermost(code) : NULL;
+    return locals_known ? frames_reader_innermost(code) : NULL;
 }
 
 PyObject *frames_local(const void *frame, int number) {

@@ -25,11 +25,12 @@ bool frames_start(void);
 /* One line for the log: why frames_start returned false. */
 const char *frames_failure(void);
 
-/* The self-test alone, which is part of frames_start, under the same conditions: whether it succeeds. */
+/* The self-test alone, which is part of frames_start, under the same conditions: whether it succeeds, which decides about
+ * frames_innermost for good. The answer does not change later, as calls under way are known by what frames_innermost says. */
 bool frames_test(void);
 
 /* The calling thread's frame, when it is executing `code`, for frames_local; NULL where only PyEval_GetFrame can tell:
- * before frames_test has succeeded, before 3.12, from 3.14 on. No frame object is made, and until the frame ends no other one
+ * unless frames_test has succeeded, before 3.12, from 3.14 on. No frame object is made, and until the frame ends no other one
  * has that address. Under the GIL. Works on after frames_stop. */
 const void *frames_innermost(PyObject *code);
 

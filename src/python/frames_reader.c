@@ -140,18 +140,18 @@ const char *frames_reader_innermost_carefully(const void *code) {
     return innermost(code, true);
 }
 
-INLINE const void *local(const char *frame, int number, bool careful) {
-    const void *value;
-    const char *at = frame + layout.frame_locals + (size_t)number * sizeof value;
-    return load(&value, at, sizeof value, careful) ? value : NULL;
-}
-
 const void *frames_reader_local(const char *frame, int number) {
-    return local(frame, number, false);
+    const void *value;
+    memcpy(&value, frame + layout.frame_locals + (size_t)number * sizeof value, sizeof value);
+    return value;
 }
 
-const void *frames_reader_local_carefully(const char *frame, int number) {
-    return local(frame, number, true);
+bool frames_reader_begins_locals_carefully(const char *frame, const void *value) {
+    const void *found = NULL;
+    size_t at = 0;
+    while (at <= layout.frame_locals && load(&found, frame + at, sizeof found, true) && found != value)
+        at += sizeof found;
+    return found == value && at == layout.frame_locals;
 }
 
 void frames_reader_forget_locals(void) {

@@ -41,7 +41,9 @@ const char *frames_reader_innermost_carefully(const void *code);
 /* Its local variable of that number, parameters first: a reference, or NULL. Of a variable that inner functions share it is
  * the cell. Under the GIL, while the frame is being executed. */
 const void *frames_reader_local(const char *frame, int number);
-const void *frames_reader_local_carefully(const char *frame, int number);
+
+/* Whether that is its first local, and nothing in the frame before. */
+bool frames_reader_begins_locals_carefully(const char *frame, const void *value);
 
 /* Locals have proved to be elsewhere. */
 void frames_reader_forget_locals(void);

@@ -115,7 +115,7 @@ static PyObject
 
 static bool locals_agree(const struct frames_place *place) {
     const char *frame = frames_reader_innermost_carefully(place->code);
-    return frame && frames_reader_local_carefully(frame, 0) == looking;
+    return frame && frames_reader_begins_locals_carefully(frame, looking);
 }
 
 /* The innermost call of the source above. */

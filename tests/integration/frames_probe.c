@@ -17,6 +17,7 @@
 #define EXPORT __attribute__((visibility("default")))
 
 EXPORT int probe_start(void);
+EXPORT int probe_test(void);
 EXPORT const char *probe_failure(void);
 EXPORT void probe_stop(void);
 EXPORT void probe_forked(void);
@@ -35,6 +36,10 @@ EXPORT PyObject *probe_subinterpreter(const char *source);
 int probe_start(void) {
     if (!python_minor && (!config_load(NULL) || !python_init())) return 0;
     return frames_start();
+}
+
+int probe_test(void) {
+    return frames_test();
 }
 
 const char *probe_failure(void) {
@@ -121,6 +126,11 @@ static bool is_noticed(size_t member, PyObject *code) {
     char why[256];
     struct frames_place place = {.code = (const char *)code};
     if (!frames_test_run(why, sizeof why)) return true;
+    if (member == offsetof(struct frames_layout, frame_locals)) {
+        PyObject *caller = python_attribute((PyObject *)PyEval_GetFrame(), "f_code");
+        Py_DecRef(caller); /* it is being executed */
+        return !frames_reader_innermost_carefully(caller);
+    }
     return member == offsetof(struct frames_layout, code_version) && !frames_reader_version_carefully(&place);
 }
 
@@ -138,7 +148,7 @@ int probe_wrong_layouts(char *accepted, size_t room) {
         MEMBER(frame_owner),          MEMBER(code_filename), MEMBER(code_name),
         MEMBER(code_lines),           MEMBER(code_bytecode), MEMBER(code_first_line),
         MEMBER(code_first_traceable), MEMBER(text_ascii),    MEMBER(text_compact),
-        MEMBER(code_version),
+        MEMBER(code_version),         MEMBER(frame_locals),
     };
     struct frames_layout right, moved;
     PyObject *code = Py_CompileString("", "", Py_file_input), *type = PyObject_Type(code);
@@ -151,6 +161,7 @@ int probe_wrong_layouts(char *accepted, size_t room) {
             uint16_t *member = (uint16_t *)((char *)&moved + members[i].offset);
             if (distance == 0 || *member + distance < 0) continue;
             if (member == &moved.code_version && *member == 0) continue; /* there are no numbers */
+            if (member == &moved.frame_locals && *member == 0) continue; /* they are not read */
             *member = (uint16_t)(*member + distance);
             frames_reader_init(&moved, type);
             tests++;

@@ -63,6 +63,20 @@ print(accepted.value.decode())
 
 
 @pytest.mark.parametrize("version", PYTHONS)
+def test_what_is_said_of_locals_first_holds(probe, version):
+    """Calls under way are known by it."""
+    assert program(PYTHONS[version], probe, """
+print(framed.HELD.probe_test())  # Python's version is not known yet
+start()
+print(framed.HELD.probe_test(), released() != 0)
+""") == ["0", "0 True", ""]
+    assert program(PYTHONS[version], probe, """
+start()
+print(framed.HELD.probe_test())
+""") == ["1", ""]
+
+
+@pytest.mark.parametrize("version", PYTHONS)
 def test_nothing_is_read_once_the_interpreter_ends(probe, version):
     assert program(PYTHONS[version], probe, """
 def say(what):
