@@ -531,8 +531,8 @@ void executor_module_found(PyObject *module) {
     case GENERATION_FOUND:
         break;
     }
+    frames_test(); /* before watching, which asks for frames */
     /* A prompt is one call, and exceptions that leave it must be seen; nodes are many, and return their errors. */
-    frames_test(); /* before watching: calls under way keep the keys that they have */
     bool watching =
         watch_function(match.prompt_function, &prompt_handler, (void *)match.generation, WATCH_EXCEPTIONS) &&
         watch_function(match.node_function, &node_handler, (void *)match.generation,

@@ -3,7 +3,8 @@
 #include <string.h>
 
 PyObject *graph_item(PyObject *dictionary, PyObject *id) {
-    if (!dictionary || !PyDict_Check(dictionary)) return NULL;
+    /* Most are empty, which is known sooner than that an id is not there. */
+    if (!dictionary || !PyDict_Check(dictionary) || PyDict_Size(dictionary) == 0) return NULL;
     PyObject *value = PyDict_GetItemWithError(dictionary, id);
     if (!value && PyErr_Occurred()) PyErr_Clear();
     return value;
@@ -69,13 +70,8 @@ void graph_close(struct graph *graph) {
 
 /* ---- a node ---- */
 
-static bool is_empty(PyObject *dictionary) {
-    return !dictionary || !PyDict_Check(dictionary) || PyDict_Size(dictionary) == 0;
-}
-
 static bool find(const struct graph *graph, PyObject *id, struct graph_node *node) {
     for (int i = 0; i < GRAPH_DICTS; i++) {
-        if (is_empty(graph->dicts[i])) continue; /* mostly all but the last */
         if (!class_type_in(graph->dicts[i], id, node->class_type, sizeof node->class_type)) continue;
         if (i != ORIGINAL) read_expansion(graph->source, id, node);
         return true;

@@ -28,7 +28,7 @@ int exporter_start(struct flight *flight, const struct config *config);
 void exporter_on_beat(void (*beat)(struct flight *flight));
 
 /* Suits meminfo_on_demand: the thread takes the samples of memory (meminfo_refresh) for as long as they are asked for in
- * quick succession. */
+ * quick succession. Any thread; never waits. */
 void exporter_sample_memory(void);
 
 /* A span was finished, or a workflow has begun: the thread will look what is due, once per flush interval. Any thread; never

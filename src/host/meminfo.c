@@ -19,7 +19,7 @@
 #define QUICK_SUCCESSION_NS UINT64_C(25000000)
 
 /* The last sample. The two figures are independent of each other, so a reader that gets one from this sample and one
- * from the next (at least 10 ms later) has lost nothing: no sequence lock is needed. */
+ * from the next (at least 8 ms later) has lost nothing: no sequence lock is needed. */
 static _Atomic uint64_t sampled_at; /* 0: never */
 static _Atomic uint64_t available_bytes, rss_bytes;
 static _Atomic uint64_t asked_at; /* 0: never */

@@ -9,11 +9,11 @@
 #ifndef COMFYDD_FRAMES_H
 #define COMFYDD_FRAMES_H
 
+#include "python/python_api.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include "python/python_api.h"
 
 #define FRAMES_MAX 32 /* innermost frames kept of a stack */
 

@@ -24,8 +24,7 @@ struct frames_layout {
     uint16_t frame_previous, frame_code;
     uint16_t frame_instruction; /* int f_lasti up to 3.10; else a pointer into the bytecode */
     uint16_t frame_owner;
-    uint16_t
-        frame_locals; /* an array of references; 0 also where they have tags (from 3.14 on), or have never been read */
+    uint16_t frame_locals; /* an array of references; 0 from 3.14 on, where they have tags */
     uint16_t code_filename, code_name, code_lines, code_first_line;
     uint16_t code_first_traceable; /* int: instructions that run before the function's own */
     uint16_t code_bytecode;

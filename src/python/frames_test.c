@@ -110,8 +110,8 @@ static bool versions_plausible(const struct frames_place *places) {
     return true;
 }
 
-static PyObject
-    *looking; /* borrowed: the function below, which is the only argument of the first of `expected` */
+/* Borrowed: the function below, the only argument of the first of `expected`. */
+static PyObject *looking;
 
 static bool locals_agree(const struct frames_place *place) {
     const char *frame = frames_reader_innermost_carefully(place->code);

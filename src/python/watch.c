@@ -190,8 +190,10 @@ void watch_forked(void) {
 
 /* ---- what handlers ask ---- */
 
-static PyFrameObject *frame_of(const struct watch_call *call) {
-    return call->frame ? call->frame : PyEval_GetFrame();
+/* By Python's own means: new reference, or NULL. There may be no memory for a frame object. */
+static PyObject *variable(const struct watch_call *call, PyObject *name) {
+    PyFrameObject *frame = call->frame ? call->frame : PyEval_GetFrame();
+    return frame ? PyFrame_GetVar(frame, name) : NULL;
 }
 
 PyObject *watch_argument(const struct watch_call *call, int index) {
@@ -203,7 +205,7 @@ PyObject *watch_argument(const struct watch_call *call, int index) {
         return value ? python_newref(value) : NULL;
     }
     if (!call->arguments) {
-        value = PyFrame_GetVar(frame_of(call), target->names[index]);
+        value = variable(call, target->names[index]);
     } else {
         value = PyTuple_GetItem(call->arguments, target->positions[index]); /* borrowed */
         if (value) Py_IncRef(value);
@@ -218,7 +220,7 @@ PyObject *watch_watched(const struct watch_call *call) {
 
 enum watch_local watch_local(const struct watch_call *call, PyObject *name) {
     if (call->arguments) return WATCH_UNKNOWN;
-    PyObject *value = PyFrame_GetVar(frame_of(call), name);
+    PyObject *value = variable(call, name);
     if (!value) PyErr_Clear();
     python_decref(value);
     return value ? WATCH_BOUND : WATCH_UNBOUND;

@@ -24,8 +24,8 @@ static const struct watch_target *target_of(const PyObject *code) {
     return NULL;
 }
 
-/* The call that is reported. Its key is the frame's address, or (always, in one interpreter) its frame object's: unique while
- * the frame runs, and never used as a pointer again; NULL when it cannot be had. */
+/* The call that is reported. Its key is the frame's address, or that of its frame object where frames are not read: unique
+ * while the frame runs, and never used as a pointer again; NULL when it cannot be had. */
 static void *key_of(struct watch_call *call, PyObject *code) {
     *call = (struct watch_call){.target = target_of(code)};
     if (!call->target) return NULL;
