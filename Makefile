@@ -31,6 +31,11 @@ STATIC_LIBS   := $(if $(THIRD_PARTY),$(THIRD_PARTY)/lib/libmsgpackc.a,-l:libmsgp
 
 SOURCES  := $(sort $(wildcard src/*.c src/base/*.c src/host/*.c src/trace/*.c src/export/*.c src/cuda/*.c src/python/*.c src/comfy/*.c))
 OBJECTS  := $(SOURCES:src/%.c=$(BUILD)/%.o)
+# The library is optimised as a whole, from objects of its own, where gcc can: calls within it are most of what it does while
+# ComfyUI waits. In one part, since exported names with versions are declared in several files.
+LTO         := $(if $(filter release,$(VARIANT)),$(shell ($(CC) -v 2>&1 | grep -q '^gcc version' && \
+                 echo 'int x;' | $(CC) -flto -shared -x c -o /dev/null -) >/dev/null 2>&1 && echo -flto -flto-partition=one))
+LIB_OBJECTS := $(if $(LTO),$(SOURCES:src/%.c=$(BUILD)/lto/%.o),$(OBJECTS))
 # What unit tests link, as far as they need it: everything but the table of contents and the interposed functions of libc.
 TESTABLE := $(filter-out $(addprefix $(BUILD)/,preload.o hooks_libc.o cuda/hooks_dlsym.o cuda/hooks_dlclose.o),$(OBJECTS))
 ARCHIVE  := $(BUILD)/libcomfydd.a
@@ -66,8 +71,8 @@ $(BUILD)/libjansson.a: Makefile
 	@mkdir -p $(@D)
 	objcopy $(foreach name,$(JANSSON_OURS),--redefine-sym $(name)=comfydd_json_$(name)) --wildcard --weaken-symbol='__*_chk' $$($(CC) -print-file-name=libjansson.a) $@
 
-$(BUILD)/libcomfydd.so: $(OBJECTS) $(JANSSON) src/versions.map $(BUILD)/exports.map
-	$(CC) $(VARIANT_FLAGS) $(LIB_LDFLAGS) $(LDFLAGS) -o $@ $(OBJECTS) $(STATIC_LIBS) -pthread
+$(BUILD)/libcomfydd.so: $(LIB_OBJECTS) $(JANSSON) src/versions.map $(BUILD)/exports.map
+	$(CC) $(VARIANT_FLAGS) $(LTO) $(LIB_LDFLAGS) $(LDFLAGS) -o $@ $(LIB_OBJECTS) $(STATIC_LIBS) -pthread
 
 $(BUILD)/exports.map: src/exports.map.in src/cuda/cuda_api.def
 	$(CC) -E -P -x c -Isrc -o $@ $<
@@ -75,6 +80,10 @@ $(BUILD)/exports.map: src/exports.map.in src/cuda/cuda_api.def
 $(BUILD)/%.o: src/%.c
 	@mkdir -p $(@D)
 	$(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(VARIANT_FLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/lto/%.o: src/%.c
+	@mkdir -p $(@D)
+	$(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(VARIANT_FLAGS) $(LTO) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/unit/%.o: tests/unit/%.c
 	@mkdir -p $(@D)
@@ -178,4 +187,4 @@ clean: ## remove build/
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
 
--include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d)
+-include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d $(BUILD)/*/*/*.d)

@@ -6,7 +6,7 @@ check-torch: all $(BUILD)/check_torch/probe.so fake-cuda $(VENV) $(TORCH) ## rea
 	scripts/run-integration build/venv/bin/python tests/check_torch $(PYTEST_ARGS)
 
 # The library with a way to read its figures where there is no ComfyUI.
-$(BUILD)/check_torch/probe.so: tests/check_torch/probe.c $(BUILD)/libcomfydd.so
+$(BUILD)/check_torch/probe.so: tests/check_torch/probe.c $(BUILD)/libcomfydd.so $(OBJECTS)
 	@mkdir -p $(@D)
 	$(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(VARIANT_FLAGS) $(CFLAGS) -MMD -MP \
 	    $(LIB_LDFLAGS) $(LDFLAGS) -o $@ $< $(OBJECTS) $(STATIC_LIBS) -pthread
