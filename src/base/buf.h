@@ -23,7 +23,7 @@ bool buf_string(struct buf *b, const char *text);
 
 /* Makes room for `size` more bytes and returns where they go; NULL when there is no memory. Size is unchanged:
  * the caller adds what it wrote. */
-char *buf_grow(struct buf *b, size_t size); /* the seldom part of buf_room */
+__attribute__((cold)) char *buf_grow(struct buf *b, size_t size); /* the seldom part of buf_room */
 static inline char *buf_room(struct buf *b, size_t size) {
     return !b->failed && size <= b->capacity - b->size ? b->data + b->size : buf_grow(b, size);
 }

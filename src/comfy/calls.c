@@ -40,8 +40,8 @@ void calls_enter_bridge(const void *key, const struct workflow *workflow, uint64
 struct call calls_take(struct call *call) {
     struct call taken = *call;
     size_t at = (size_t)(call - calls);
-    memmove(call, call + 1, (count - at - 1) * sizeof *call);
     count--;
+    if (at < count) memmove(call, call + 1, (count - at) * sizeof *call);
     prompts -= !taken.node;
     return taken;
 }
@@ -90,15 +90,21 @@ struct call *calls_innermost_prompt(void) {
     return innermost(NULL, false);
 }
 
+/* Executors pass on the object that they were given. */
+static bool is_id_of(const struct call *prompt, PyObject *id) {
+    if (prompt->id == id) return true;
+    char text[WORKFLOW_ID_SIZE];
+    python_text(id, text, sizeof text);
+    return strcmp(prompt->workflow->prompt_id, text) == 0;
+}
+
 struct call *calls_prompt_of(PyObject *prompt_id, PyObject *extra_data) {
-    char id[WORKFLOW_ID_SIZE];
-    python_text(prompt_id, id, sizeof id);
     pthread_t self = pthread_self();
     struct call *best = NULL;
     int best_score = -1;
     for (size_t i = count; i-- > 0;) {
         struct call *call = &calls[i];
-        if (call->node || (prompt_id && strcmp(call->workflow->prompt_id, id) != 0)) continue;
+        if (call->node || (prompt_id && !is_id_of(call, prompt_id))) continue;
         bool same_thread = pthread_equal(call->thread, self);
         bool same_data = extra_data && call->extra_data == extra_data;
         if (!prompt_id && !same_data && !same_thread) continue;

@@ -20,11 +20,11 @@ struct call {
     /* A prompt's; owned. */
     PyObject *executor, *prompt, *extra_data;
     struct graph graph;
-    /* A node's; owned. */
-    PyObject *id;
-    PyObject *results; /* where the executor notes what is done; may be NULL */
+    /* A node's. */
+    PyObject *results; /* owned: where the executor notes what is done; may be NULL */
     bool done_before;  /* it was there already at entry */
     /* Of both. */
+    PyObject *id;        /* owned: the prompt's or the node's; may be NULL */
     PyObject *bridge;    /* owned: what bridge_enter gave, or NULL */
     uint64_t entered_ns; /* monotonic */
 };

@@ -45,8 +45,7 @@ void executor_forked(void) {
 }
 
 /* The child of a fork has copies of the parent's tables; the spans in them are the parent's. */
-static void forget_the_parent(void) {
-    if (!forked) return;
+static __attribute__((cold)) void forget_tables(void) {
     forked = false;
     tracing = false;
     calls_forget();
@@ -55,6 +54,10 @@ static void forget_the_parent(void) {
         workflow_abandon(workflows);
         workflows = next;
     }
+}
+
+static inline void forget_the_parent(void) {
+    if (forked) forget_tables();
 }
 
 static void forget(const struct workflow *workflow) {
@@ -124,7 +127,6 @@ static void prompt_entered(const struct watch_call *watched, void *key, void *co
              *extra_data = watch_argument(watched, PROMPT_EXTRA_DATA);
     char id[WORKFLOW_ID_SIZE];
     python_text(prompt_id, id, sizeof id);
-    python_decref(prompt_id);
     struct workflow *workflow = is_reentry(executor, id) ? NULL : open_workflow(id, extra_data);
     struct call *call = workflow ? calls_push(key, workflow, NULL, workflow->mono_ns) : NULL;
     if (!call) { /* none, or no memory to know it by */
@@ -134,9 +136,11 @@ static void prompt_entered(const struct watch_call *watched, void *key, void *co
         }
         python_decref(executor);
         python_decref(prompt);
+        python_decref(prompt_id);
         python_decref(extra_data);
         return;
     }
+    call->id = prompt_id;
     call->executor = executor;
     call->prompt = prompt;
     call->extra_data = extra_data;
@@ -158,29 +162,24 @@ static void read_outcome(struct workflow *workflow, PyObject *executor) {
     python_decref(interrupt);
 }
 
-static struct node_description texts_of(const char *id, const struct graph_node *described) {
-    return (struct node_description){id, described->class_type, described->display_id, described->parent_id};
-}
-
 /* ---- nodes served from cache: the executor calls hardly any of them ---- */
 
 static void report_cached_node(const void *prompt_key, struct graph *graph, PyObject *id) {
-    char text[WORKFLOW_NODE_ID_SIZE];
     uint64_t hash;
     struct graph_node described;
-    if (!python_text_hashed(id, text, sizeof text, &hash)) return;
+    if (!python_text_hash(id, &hash)) return;
     graph_describe(graph, id, &described); /* may run code of the program's: all is looked up after it */
     struct call *call = calls_find(prompt_key);
     struct workflow *workflow = call ? call->workflow : NULL;
     struct node *node = workflow ? workflow_node(workflow, hash) : NULL;
-    if (!node || node->done) return;
-    struct node_description description = texts_of(text, &described);
-    workflow_node_cached(workflow, node, &description, workflow->mono_ns, workflow->mono_ns);
+    if (node && !node->done)
+        workflow_node_cached(workflow, node, &described.texts, workflow->mono_ns, workflow->mono_ns);
+    graph_node_finish(&described);
 }
 
 /* Once per workflow, as early as the executor has announced them: before the first node's call, or never. `outputs`: the
  * recursive executors' dict of results, NULL for the others. */
-static void report_cached(const void *prompt_key, PyObject *outputs) {
+static __attribute__((cold)) void report_cached(const void *prompt_key, PyObject *outputs) {
     struct call *call = calls_find(prompt_key);
     struct workflow *workflow = call->workflow;
     if (workflow->cached_listed || !workflow->config->cached_nodes) return;
@@ -320,7 +319,8 @@ static bool is_inner_call(const struct workflow *workflow, uint64_t id_hash) {
 }
 
 /* A node's call that belongs to no prompt. */
-static void look_for_its_prompt(const struct watch_call *watched, const struct generation *generation) {
+static __attribute__((cold)) void look_for_its_prompt(const struct watch_call *watched,
+                                                      const struct generation *generation) {
     PyObject *prompt_id = watch_argument(watched, NODE_PROMPT_ID);
     uint64_t hash;
     python_text_hash(prompt_id, &hash);
@@ -335,8 +335,7 @@ static void node_entered(const struct watch_call *watched, void *key, void *cont
     struct call *lost = calls_find(key); /* the same frame again: an exit that could not be seen */
     if (lost) calls_pop(lost);
     PyObject *id = watch_argument(watched, NODE_ID);
-    char text[WORKFLOW_NODE_ID_SIZE];
-    struct call *prompt = python_text_hashed(id, text, sizeof text, &id_hash) ? prompt_of(watched) : NULL;
+    struct call *prompt = python_text_hash(id, &id_hash) ? prompt_of(watched) : NULL;
     if (!prompt || is_inner_call(prompt->workflow, id_hash)) {
         python_decref(id);
         if (!prompt) look_for_its_prompt(watched, generation);
@@ -363,18 +362,17 @@ static void node_entered(const struct watch_call *watched, void *key, void *cont
     if (!call) {
         python_decref(id);
         python_decref(results);
+        if (begins) graph_node_finish(&described);
         return;
     }
     call->id = id;
     call->results = results;
     call->done_before = done_before;
-    if (begins) {
-        struct node_description description = texts_of(text, &described);
-        workflow_node_start(workflow, node, &description, now);
-    }
+    if (begins) workflow_node_start(workflow, node, &described.texts, now);
     node->executions++;
     attribution_set(workflow, node);
     if (node->span) calls_enter_bridge(key, workflow, span_id(node->span));
+    if (begins) graph_node_finish(&described);
     if (done_before && !generation->recursive) {
         PyObject *caches = watch_argument(watched, NODE_CACHES);
         reruns_expect(watched, caches);
@@ -391,22 +389,20 @@ static bool really_ran(const struct watch_call *watched, const struct generation
     return reruns_ran(watched, call->node);
 }
 
-/* What describes the node of a call, in texts that `described` and `id` keep. */
-static struct node_description describe_call(const struct watch_call *watched, const struct call *call,
-                                             struct graph_node *described, char id[WORKFLOW_NODE_ID_SIZE]) {
+static void describe_call(const struct watch_call *watched, const struct call *call,
+                          struct graph_node *described) {
     struct graph graph = {0};
     describe(watched, &graph, call->id, described);
     graph_close(&graph);
-    python_text(call->id, id, WORKFLOW_NODE_ID_SIZE);
-    return texts_of(id, described);
 }
 
 /* A node that was done has been executed again: it has another span, which begins with that call. */
-static void start_again(const struct watch_call *watched, const struct call *call, uint64_t now) {
-    char id[WORKFLOW_NODE_ID_SIZE];
+static __attribute__((cold)) void start_again(const struct watch_call *watched, const struct call *call,
+                                              uint64_t now) {
     struct graph_node described;
-    struct node_description description = describe_call(watched, call, &described, id);
-    workflow_node_start(call->workflow, call->node, &description, call->entered_ns);
+    describe_call(watched, call, &described);
+    workflow_node_start(call->workflow, call->node, &described.texts, call->entered_ns);
+    graph_node_finish(&described);
     call->node->executions = 1;
     call->node->active_ns = now - call->entered_ns;
 }
@@ -421,11 +417,10 @@ static void succeed(const struct watch_call *watched, const struct generation *g
         if (node->done) start_again(watched, call, now);
         workflow_node_finish(workflow, node, NODE_SUCCESS, NULL, now);
     } else if (!node->done) {
-        char id[WORKFLOW_NODE_ID_SIZE];
-        struct graph_node described;
-        struct node_description description = {"", "", "", ""};
-        if (!node->span) description = describe_call(watched, call, &described, id);
-        workflow_node_cached(workflow, node, &description, call->entered_ns, now);
+        struct graph_node described = {.texts = {"", "", "", ""}};
+        if (!node->span) describe_call(watched, call, &described);
+        workflow_node_cached(workflow, node, &described.texts, call->entered_ns, now);
+        graph_node_finish(&described);
     }
 }
 
@@ -448,8 +443,11 @@ static void node_left(const struct watch_call *watched, void *key, void *context
     struct workflow *workflow = call.workflow;
     struct node *node = call.node;
     node->active_ns += now - call.entered_ns;
-    struct outcome outcome =
-        raised ? outcome_raised(workflow, value) : outcome_returned(generation, node, value);
+    struct outcome outcome;
+    if (raised)
+        outcome_raised(&outcome, workflow, value);
+    else
+        outcome_returned(&outcome, generation, node, value);
     if (!is_open(workflow)) {
         failure_finish(&outcome.failure);
         calls_finish(&call);

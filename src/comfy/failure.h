@@ -17,8 +17,16 @@ struct failure {
 
 /* The exception (may be NULL) and the executor's own description of it (a dict with exception_message, exception_type
  * and traceback; may be NULL). */
-struct failure failure_read(PyObject *exception, PyObject *details);
+__attribute__((cold)) struct failure failure_read(PyObject *exception, PyObject *details);
 
+/* None; all but the characters of `type`, of which there are many. */
+static inline void failure_init(struct failure *failure) {
+    failure->interrupted = false;
+    failure->type[0] = '\0';
+    failure->message = failure->stack = NULL;
+}
+
+/* Frees its texts: there is none then. */
 void failure_finish(struct failure *failure);
 
 #endif

@@ -1,24 +1,44 @@
 #include "comfy/graph.h"
 
-#include <string.h>
-
-PyObject *graph_item(PyObject *dictionary, PyObject *id) {
+/* Of a dict. */
+static PyObject *item_of(PyObject *dictionary, PyObject *id) {
     /* Most are empty, which is known sooner than that an id is not there. */
-    if (!dictionary || !PyDict_Check(dictionary) || PyDict_Size(dictionary) == 0) return NULL;
+    if (PyDict_Size(dictionary) == 0) return NULL;
     PyObject *value = PyDict_GetItemWithError(dictionary, id);
     if (!value && PyErr_Occurred()) PyErr_Clear();
     return value;
 }
 
-static bool class_type_in(PyObject *prompt, PyObject *id, char *out, size_t room) {
-    PyObject *class_type = python_item(graph_item(prompt, id), "class_type");
-    bool found = python_text(class_type, out, room) > 0;
-    python_decref(class_type);
-    return found;
+PyObject *graph_item(PyObject *dictionary, PyObject *id) {
+    return dictionary && PyDict_Check(dictionary) ? item_of(dictionary, id) : NULL;
+}
+
+/* The text of *object, which is owned, and becomes the one that the text belongs to. */
+static const char *text_of(PyObject **object) {
+    size_t size;
+    PyObject *made;
+    const char *text = python_utf8(*object, &size, &made);
+    if (made) {
+        Py_DecRef(*object);
+        *object = made;
+    }
+    return text;
+}
+
+static bool read_class_type(PyObject *dictionary, PyObject *id, struct graph_node *node) {
+    static PyObject *key; /* owned */
+    if (!key && !(key = PyUnicode_InternFromString("class_type"))) PyErr_Clear();
+    PyObject *item = key ? item_of(dictionary, id) : NULL;
+    PyObject *class_type = item ? graph_item(item, key) : NULL;
+    if (!class_type) return false;
+    python_decref(node->class_type);
+    node->class_type = python_newref(class_type);
+    node->texts.class_type = text_of(&node->class_type);
+    return *node->texts.class_type;
 }
 
 /* Follows ephemeral_display as the executor does: from a node made by expansion to the one the user sees. */
-static void read_expansion(PyObject *dynprompt, PyObject *id, struct graph_node *node) {
+static __attribute__((cold)) void read_expansion(PyObject *dynprompt, PyObject *id, struct graph_node *node) {
     PyObject *parents = python_attribute(dynprompt, "ephemeral_parents");
     PyObject *parent = graph_item(parents, id);
     if (parent) {
@@ -29,8 +49,10 @@ static void read_expansion(PyObject *dynprompt, PyObject *id, struct graph_node 
             if (!next) break;
             display = next;
         }
-        python_text(parent, node->parent_id, sizeof node->parent_id);
-        python_text(display, node->display_id, sizeof node->display_id);
+        node->parent = python_newref(parent);
+        node->display = python_newref(display);
+        node->texts.parent_id = text_of(&node->parent);
+        node->texts.display_id = text_of(&node->display);
         python_decref(displays);
     }
     python_decref(parents);
@@ -42,12 +64,15 @@ static void read_expansion(PyObject *dynprompt, PyObject *id, struct graph_node 
 enum { OVERRIDES, EPHEMERAL, ORIGINAL };
 
 /* Without running the program's code. */
-static void read_dicts(struct graph *graph) {
+static __attribute__((cold)) void read_dicts(struct graph *graph) {
     static const char *const names[GRAPH_DICTS] = {"node_overrides", "ephemeral_prompt", "original_prompt"};
     bool is_prompt = PyDict_Check(graph->source);
     for (int i = 0; i < GRAPH_DICTS; i++) {
         python_decref(graph->dicts[i]);
-        graph->dicts[i] = is_prompt ? NULL : python_attribute(graph->source, names[i]);
+        PyObject *found = is_prompt ? NULL : python_attribute(graph->source, names[i]);
+        bool usable = found && PyDict_Check(found);
+        if (found && !usable) Py_DecRef(found);
+        graph->dicts[i] = usable ? found : NULL;
     }
     if (is_prompt) graph->dicts[ORIGINAL] = python_newref(graph->source);
 }
@@ -72,7 +97,7 @@ void graph_close(struct graph *graph) {
 
 static bool find(const struct graph *graph, PyObject *id, struct graph_node *node) {
     for (int i = 0; i < GRAPH_DICTS; i++) {
-        if (!class_type_in(graph->dicts[i], id, node->class_type, sizeof node->class_type)) continue;
+        if (!graph->dicts[i] || !read_class_type(graph->dicts[i], id, node)) continue;
         if (i != ORIGINAL) read_expansion(graph->source, id, node);
         return true;
     }
@@ -80,8 +105,16 @@ static bool find(const struct graph *graph, PyObject *id, struct graph_node *nod
 }
 
 void graph_describe(struct graph *graph, PyObject *id, struct graph_node *node) {
-    node->class_type[0] = node->display_id[0] = node->parent_id[0] = '\0';
+    *node = (struct graph_node){.texts = {"", "", "", ""}, .id = python_newref(id)};
+    node->texts.id = text_of(&node->id);
     if (!graph->source || find(graph, id, node)) return;
     read_dicts(graph); /* the program has other ones now? */
     find(graph, id, node);
+}
+
+void graph_node_finish(struct graph_node *node) {
+    python_decref(node->id);
+    python_decref(node->class_type);
+    python_decref(node->display);
+    python_decref(node->parent);
 }

@@ -7,11 +7,10 @@
 #include "comfy/workflow.h"
 #include "python/python_api.h"
 
-/* Texts of one node, empty when unknown. */
+/* What describes a node, and the objects that its texts belong to. */
 struct graph_node {
-    char class_type[5004];
-    char display_id[WORKFLOW_NODE_ID_SIZE]; /* for nodes made by subgraph expansion: the node the user sees */
-    char parent_id[WORKFLOW_NODE_ID_SIZE];  /* likewise: the node that expanded */
+    struct node_description texts;
+    PyObject *id, *class_type, *display, *parent; /* owned; some may be NULL */
 };
 
 #define GRAPH_DICTS 3
@@ -19,15 +18,17 @@ struct graph_node {
 /* A prompt's graph. Zero-initialised: none. */
 struct graph {
     PyObject *source; /* owned: the prompt (a dict by node id) or a DynamicPrompt */
-    PyObject *dicts
-        [GRAPH_DICTS]; /* owned: where it has its nodes, the first that has one counts; NULL: no such dict */
+    /* Owned: dicts with its nodes; the first that has one counts. NULL: no such dict. */
+    PyObject *dicts[GRAPH_DICTS];
 };
 
 /* Reads where `source` (NULL: nothing is known) has its nodes, unless that is known already. */
 void graph_open(struct graph *graph, PyObject *source);
 void graph_close(struct graph *graph);
 
+/* Fills *node in, which is graph_node_finish's afterwards. */
 void graph_describe(struct graph *graph, PyObject *id, struct graph_node *node);
+void graph_node_finish(struct graph_node *node);
 
 /* dictionary[id] when there is one; borrowed, NULL otherwise (also when it is no dict). */
 PyObject *graph_item(PyObject *dictionary, PyObject *id);

@@ -28,6 +28,9 @@ struct memory {
     struct oom_picture *oom; /* a workflow's: of its node that ran out of memory; owned */
 };
 
+/* The last one that was closed, for the next: most nodes run one after the other. */
+static struct memory *spare;
+
 /* Out-of-memories that c10 did not report: those of the cudaMallocAsync backend. */
 static uint64_t unreported_ooms;
 
@@ -101,8 +104,9 @@ void memory_beat(struct flight *flight) {
 /* ---- opening ---- */
 
 static struct memory *memory_open(struct memory *workflow, const char *id, const char *class_type) {
-    struct memory *memory = malloc(sizeof *memory);
+    struct memory *memory = spare ? spare : malloc(sizeof *memory);
     if (!memory) return NULL;
+    spare = NULL;
     memory->workflow = workflow;
     memory->owner = OWNER_NOBODY;
     memory->pytorch = false;
@@ -165,8 +169,9 @@ void memory_enter(const struct memory *memory) {
 /* ---- closing ---- */
 
 static void free_memory(struct memory *memory) {
-    free(memory->oom);
-    free(memory);
+    if (memory->oom) free(memory->oom);
+    if (spare) free(spare); /* seldom */
+    spare = memory;
 }
 
 static void node_after(struct memory *memory, struct span *span, uint64_t mono_ns) {
@@ -191,7 +196,7 @@ static void node_after(struct memory *memory, struct span *span, uint64_t mono_n
 }
 
 /* The state at the failure: by now ComfyUI has cleaned up. */
-static void keep_out_of_memory(struct memory *memory, struct span *span) {
+static __attribute__((cold)) void keep_out_of_memory(struct memory *memory, struct span *span) {
     struct oom_picture picture;
     bool known = oom_take(memory->oom_serial, memory->owner, &picture);
     if (!known || !picture.reported) unreported_ooms++;

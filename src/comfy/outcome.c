@@ -31,27 +31,31 @@ static enum node_result result_of(PyObject *result) {
     return NODE_SUCCESS;
 }
 
-struct outcome outcome_returned(const struct generation *generation, const struct node *node,
-                                PyObject *value) {
-    struct outcome outcome = {.result = NODE_SUCCESS};
-    if (!PyTuple_Check(value) || PyTuple_Size(value) < 3) return outcome;
+static void init(struct outcome *outcome, enum node_result result) {
+    outcome->result = result;
+    outcome->elsewhere = false;
+    failure_init(&outcome->failure);
+}
+
+void outcome_returned(struct outcome *outcome, const struct generation *generation, const struct node *node,
+                      PyObject *value) {
+    init(outcome, NODE_SUCCESS);
+    if (!PyTuple_Check(value) || PyTuple_Size(value) < 3) return;
     PyObject *result = PyTuple_GetItem(value, 0), *details = PyTuple_GetItem(value, 1); /* borrowed */
     if (generation->recursive) {
         bool failed = PyObject_IsTrue(result) == 0; /* a bool */
         PyErr_Clear();
-        if (failed) outcome.result = NODE_FAILURE;
-        outcome.elsewhere = failed && !is_same_node(details, node);
+        if (failed) outcome->result = NODE_FAILURE;
+        outcome->elsewhere = failed && !is_same_node(details, node);
     } else {
-        outcome.result = result_of(result);
+        outcome->result = result_of(result);
     }
-    if (outcome.result == NODE_FAILURE && !outcome.elsewhere)
-        set_failure(&outcome, PyTuple_GetItem(value, 2), details);
-    return outcome;
+    if (outcome->result == NODE_FAILURE && !outcome->elsewhere)
+        set_failure(outcome, PyTuple_GetItem(value, 2), details);
 }
 
-struct outcome outcome_raised(const struct workflow *workflow, PyObject *exception) {
-    struct outcome outcome = {.result = NODE_INTERRUPTED};
-    outcome.elsewhere = workflow->failure.type[0] || workflow->failure.interrupted;
-    if (!outcome.elsewhere && exception) set_failure(&outcome, exception, NULL);
-    return outcome;
+void outcome_raised(struct outcome *outcome, const struct workflow *workflow, PyObject *exception) {
+    init(outcome, NODE_INTERRUPTED);
+    outcome->elsewhere = workflow->failure.type[0] || workflow->failure.interrupted;
+    if (!outcome->elsewhere && exception) set_failure(outcome, exception, NULL);
 }

@@ -15,11 +15,11 @@ struct outcome {
 };
 
 /* Of a returned (result, details, exception), or of what the oldest executors return on success. */
-struct outcome outcome_returned(const struct generation *generation, const struct node *node,
-                                PyObject *value);
+void outcome_returned(struct outcome *outcome, const struct generation *generation, const struct node *node,
+                      PyObject *value);
 
 /* Of an exception (NULL for a coroutine that was closed or thrown away). The oldest executors raise: it passes the calls of
  * all nodes that waited for the failing one. */
-struct outcome outcome_raised(const struct workflow *workflow, PyObject *exception);
+void outcome_raised(struct outcome *outcome, const struct workflow *workflow, PyObject *exception);
 
 #endif

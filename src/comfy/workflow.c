@@ -39,6 +39,7 @@ static void join_trace(struct workflow *workflow, const struct workflow_start *s
     trace->agent_rate = trace->rule_rate = trace->limit_rate = -1;
     trace->mechanism = -1;
     trace->root_span_id = workflow->span_id;
+    workflow->trace_came = start->parent != NULL;
     if (start->parent) {
         trace->trace_id_high = start->parent->trace_id_high;
         trace->trace_id_low = start->parent->trace_id_low;
@@ -61,6 +62,7 @@ static void join_trace(struct workflow *workflow, const struct workflow_start *s
 
 /* What came with the trace and goes on with it: on every span, since any may be the first of a chunk. */
 static void tag_trace(const struct workflow *workflow, struct span *span) {
+    if (!workflow->trace_came) return;
     tag(span, TAG_ORIGIN, workflow->origin);
     const char *at = workflow->trace_tags;
     for (size_t size; *at; at += size + (at[size] == ',')) {
@@ -163,13 +165,13 @@ void workflow_fail(struct workflow *workflow, struct failure *failure) {
         failure_finish(failure);
     } else {
         workflow->failure = *failure;
-        *failure = (struct failure){0};
+        failure_init(failure);
     }
 }
 
 /* ---- nodes by id ---- */
 
-static void grow(struct workflow *workflow) {
+static __attribute__((cold)) void grow(struct workflow *workflow) {
     size_t count = workflow->chain_count * 4;
     struct node **chains = calloc(count, sizeof *chains);
     if (!chains) return; /* longer chains then */

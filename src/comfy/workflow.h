@@ -22,9 +22,6 @@ struct memory;
 
 #define WORKFLOW_ID_SIZE 256 /* bytes of a prompt or job id that are kept, terminator included */
 
-/* Of a node's: more than a tag takes, cutting and marking is left to the span. */
-#define WORKFLOW_NODE_ID_SIZE 5004
-
 struct node {
     struct node *next; /* same hash chain */
     uint64_t hash;     /* of its id */
@@ -36,12 +33,10 @@ struct node {
     bool inputs_read; /* of comfy/reruns: by the executor, since it was last executed */
 };
 
+/* What each node needs comes first, close together. */
 struct workflow {
     struct workflow *next;
     const struct config *config; /* borrowed */
-    char prompt_id[WORKFLOW_ID_SIZE];
-    struct flight_trace trace;
-    char origin[128], trace_tags[512]; /* of the trace, as struct ids_parent has them */
     struct span *span;
     struct memory *memory; /* owned */
     uint64_t span_id;
@@ -51,9 +46,13 @@ struct workflow {
     size_t chain_count, node_count;
     struct node_block *blocks; /* where the nodes are; owned, the newest first */
     unsigned executed, cached, failed;
-    bool cached_listed;     /* the nodes served from cache have been reported */
-    bool nodes_called;      /* at least one node's call has been seen */
-    struct failure failure; /* the first one; its texts are owned */
+    bool cached_listed; /* the nodes served from cache have been reported */
+    bool nodes_called;  /* at least one node's call has been seen */
+    bool trace_came;    /* from elsewhere, maybe with an origin and tags */
+    struct flight_trace trace;
+    char prompt_id[WORKFLOW_ID_SIZE];
+    char origin[128], trace_tags[512]; /* of the trace, as struct ids_parent has them */
+    struct failure failure;            /* the first one; its texts are owned */
 };
 
 enum node_result { NODE_SUCCESS, NODE_FAILURE, NODE_INTERRUPTED, NODE_PENDING };
@@ -75,10 +74,10 @@ void workflow_finish(struct workflow *workflow, const char *status, uint64_t mon
 
 /* Discards all of it: in a forked child, where the spans are the parent's (span_disconnect has been called, so the
  * parent's memory stays as it is). */
-void workflow_abandon(struct workflow *workflow);
+__attribute__((cold)) void workflow_abandon(struct workflow *workflow);
 
 /* Remembers the first failure; takes over its texts (later ones are freed). */
-void workflow_fail(struct workflow *workflow, struct failure *failure);
+__attribute__((cold)) void workflow_fail(struct workflow *workflow, struct failure *failure);
 
 /* The node, known from now on; NULL without memory. */
 struct node *workflow_node(struct workflow *workflow, uint64_t id_hash);
@@ -86,7 +85,7 @@ struct node *workflow_node(struct workflow *workflow, uint64_t id_hash);
 /* The node, when it is known already; else NULL. */
 struct node *workflow_known_node(const struct workflow *workflow, uint64_t id_hash);
 
-/* What describes a node; texts are borrowed, empty when unknown. */
+/* What describes a node; texts are borrowed, of any length, empty when unknown. */
 struct node_description {
     const char *id, *class_type, *display_id, *parent_id;
 };
@@ -108,6 +107,6 @@ void workflow_node_cached(struct workflow *workflow, struct node *node,
                           uint64_t end_mono_ns);
 
 /* The node never ran: as if its span had never been opened. */
-void workflow_node_discard(struct node *node);
+__attribute__((cold)) void workflow_node_discard(struct node *node);
 
 #endif

@@ -51,7 +51,7 @@ static void mark(const struct ledger_entry *entry, void *context) {
 
 /* Frees closed owners of which nothing is live any more: once in thousands of nodes, where counting references would cost
  * something at each allocation. */
-static void sweep(void) {
+static __attribute__((cold)) void sweep(void) {
     for (uint32_t i = 1; i < OWNERS; i++)
         table[i].used = false;
     ledger_each(mark, NULL);

@@ -231,6 +231,7 @@ uint64_t usage_out_of_memory(void) {
 static void fold(void) {
     uint64_t peaks[LEDGER_DEVICES], of_all;
     uint32_t mask = usage_devices();
+    if (!mask) return;
     spin_lock(&lock);
     of_all = at_least_0(peak_of_all);
     for (uint32_t left = mask; left; left &= left - 1) {

@@ -67,7 +67,7 @@ static bool is_older(uint64_t at, uint64_t age_ns, uint64_t mono_ns) {
     return at == 0 || (mono_ns > at && mono_ns - at > age_ns);
 }
 
-static void read_files(uint64_t mono_ns) {
+static __attribute__((cold)) void read_files(uint64_t mono_ns) {
     if (is_older(limits_found_at, LIMITS_AGE_NS, mono_ns)) {
         cgroup_find(&limits, "");
         limits_found_at = mono_ns;

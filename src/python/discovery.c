@@ -145,11 +145,8 @@ bool discovery_start(void (*found)(PyObject *module)) {
 
 /* ---- modules executed by hand ---- */
 
-bool discovery_is_candidate(const char *path) {
+bool discovery_is_execution_file(const char *slash) {
     static const char source[] = "/execution.py", compiled[] = "/execution.cpython-3";
-    const char *slash = strrchr(path, '/');
-    if (!slash || slash[1] != 'e' || slash[2] != 'x')
-        return false; /* every file that is opened comes by here */
     return strcmp(slash, source) == 0 ||
            (strncmp(slash, compiled, sizeof compiled - 1) == 0 && strstr(slash, ".pyc"));
 }

@@ -12,6 +12,7 @@
 #include "python/python_api.h"
 
 #include <stdbool.h>
+#include <string.h>
 
 /* Begins. `found` is called for every such module after its top-level code has run, possibly more than once. False
  * when the finder cannot be put in place. */
@@ -20,8 +21,14 @@ bool discovery_start(void (*found)(PyObject *module));
 /* Instead of discovery_start, in a Python that is not supported: the first such file opened logs `why` (static). */
 void discovery_refuse(const char *why);
 
-/* The program opens `path` from a Python thread. Cheap for any path but execution.py's. GIL not needed. */
-bool discovery_is_candidate(const char *path);
+/* Whether a path's last part, after `slash`, is execution.py or what Python compiles it to. */
+bool discovery_is_execution_file(const char *slash);
+
+/* The program opens `path`. Inline, since all files that are opened come by here: ComfyUI opens four between two nodes. */
+static inline bool discovery_is_candidate(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash && slash[1] == 'e' && slash[2] == 'x' && discovery_is_execution_file(slash);
+}
 
 /* Such a file is being opened: watches whether it is being loaded as a module by hand. */
 void discovery_file_opened(void);

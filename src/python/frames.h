@@ -34,7 +34,7 @@ bool frames_test(void);
  * has that address. Under the GIL. Works on after frames_stop. */
 const void *frames_innermost(PyObject *code);
 
-/* Its parameter of that number: borrowed; NULL when it is unbound. Not for one that inner functions share (a cell). Under the
+/* Its parameter of that number: borrowed; NULL when it is unbound; the cell of one that inner functions share. Under the
  * GIL, while the frame is being executed. */
 PyObject *frames_local(const void *frame, int number);
 

@@ -1,13 +1,12 @@
 #include "python/frames_reader.h"
 
 #include "base/hash.h"
+#include "base/peek.h"
 #include "python/frames_lines.h"
 #include "python/python_api.h"
 
 #include <pthread.h>
 #include <string.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 /* Both variants of everything come from one source: `careful` is a constant in each. */
 #define INLINE static inline __attribute__((always_inline))
@@ -28,10 +27,7 @@ void frames_reader_init(const struct frames_layout *chosen, const void *type) {
 /* ---- reading ---- */
 
 INLINE bool load(void *out, const void *from, size_t size, bool careful) {
-    if (careful) {
-        struct iovec here = {out, size}, there = {(void *)from, size};
-        return process_vm_readv(getpid(), &here, 1, &there, 1, 0) == (ssize_t)size;
-    }
+    if (careful) return peek(out, from, size);
     memcpy(out, from, size);
     return true;
 }

@@ -1,13 +1,11 @@
 #include "python/python_api.h"
 
-#include "base/hash.h"
-
 #include <stdlib.h>
 #include <string.h>
 
 int python_minor;
 PyObject *python_none_object;
-static PyObject *int_type;
+static PyObject *int_type, *str_type;
 static const char *refused;
 
 bool python_init(void) {
@@ -21,10 +19,14 @@ bool python_init(void) {
         refused = "this Python is a free-threaded build; use one with a GIL";
         return false;
     }
-    PyObject *zero = PyLong_FromLong(0);
-    if (!zero) return false;
-    int_type = PyObject_Type(zero);
-    Py_DecRef(zero);
+    PyObject *zero = PyLong_FromLong(0), *empty = PyUnicode_FromString("");
+    if (zero && empty) {
+        int_type = PyObject_Type(zero);
+        str_type = PyObject_Type(empty);
+    }
+    python_decref(zero);
+    python_decref(empty);
+    if (!str_type) return false;
     python_none_object = Py_BuildValue("");
     python_minor = atoi(version + 2);
     return true;
@@ -116,8 +118,36 @@ bool python_lacks_stderr(void) {
     return found && python_is_none(found);
 }
 
-static size_t cut(const char *text, size_t size, char *out, size_t room, uint64_t *hash) {
-    if (hash) *hash = hash_bytes(text, size);
+const char *python_utf8(PyObject *object, size_t *size, PyObject **made) {
+    *made = NULL;
+    *size = 0;
+    if (!object) return "";
+    if (Py_TYPE(object) == (PyTypeObject *)int_type) /* a subclass could have a __str__ of its own */
+        object = *made = PyObject_Str(object);
+    else if (!PyUnicode_Check(object))
+        return "";
+    Py_ssize_t length = 0;
+    const char *text = object ? PyUnicode_AsUTF8AndSize(object, &length) : NULL; /* cached in the object */
+    if (object && !text) {
+        PyErr_Clear();
+        PyObject *bytes = PyUnicode_AsEncodedString(object, "utf-8", "replace");
+        python_decref(*made);
+        *made = bytes;
+        char *encoded;
+        if (*made && PyBytes_AsStringAndSize(*made, &encoded, &length) == 0) text = encoded;
+    }
+    if (!text) {
+        PyErr_Clear();
+        return "";
+    }
+    *size = (size_t)length;
+    return text;
+}
+
+size_t python_text(PyObject *object, char *out, size_t room) {
+    size_t size;
+    PyObject *made;
+    const char *text = python_utf8(object, &size, &made);
     if (size >= room) {
         size = room - 1;
         while (size > 0 && ((unsigned char)text[size] & 0xc0) == 0x80)
@@ -125,44 +155,24 @@ static size_t cut(const char *text, size_t size, char *out, size_t room, uint64_
     }
     memcpy(out, text, size);
     out[size] = '\0';
+    python_decref(made);
     return size;
 }
 
-static size_t read_text(PyObject *object, char *out, size_t room, uint64_t *hash) {
-    out[0] = '\0';
-    if (!object) return 0;
-    if (Py_TYPE(object) == (PyTypeObject *)int_type) { /* a subclass could have a __str__ of its own */
-        PyObject *digits = PyObject_Str(object);
-        size_t size = digits ? read_text(digits, out, room, hash) : 0;
-        python_decref(digits);
-        PyErr_Clear();
-        return size;
-    }
-    if (!PyUnicode_Check(object)) return 0;
-    Py_ssize_t size = 0;
-    const char *text = PyUnicode_AsUTF8AndSize(object, &size); /* cached in the object */
-    if (text) return cut(text, (size_t)size, out, room, hash);
-    PyErr_Clear();
-    PyObject *bytes = PyUnicode_AsEncodedString(object, "utf-8", "replace");
-    char *encoded = NULL;
-    size_t copied = 0;
-    if (bytes && PyBytes_AsStringAndSize(bytes, &encoded, &size) == 0)
-        copied = cut(encoded, (size_t)size, out, room, hash);
-    PyErr_Clear();
-    python_decref(bytes);
-    return copied;
-}
-
-size_t python_text(PyObject *object, char *out, size_t room) {
-    return read_text(object, out, room, NULL);
-}
-
-size_t python_text_hashed(PyObject *object, char *out, size_t room, uint64_t *hash) {
-    *hash = 0;
-    return read_text(object, out, room, hash);
-}
-
 bool python_text_hash(PyObject *object, uint64_t *hash) {
-    char beginning[8]; /* one character of any length: only that there is one matters */
-    return python_text_hashed(object, beginning, sizeof beginning, hash) > 0;
+    *hash = 0;
+    if (!object) return false;
+    if (Py_TYPE(object) == (PyTypeObject *)str_type) {
+        *hash = (uint64_t)PyObject_Hash(object);
+        return *hash != 0; /* that of the empty one */
+    }
+    size_t size;
+    PyObject *made;
+    const char *text = python_utf8(object, &size, &made);
+    PyObject *plain = size ? PyUnicode_FromStringAndSize(text, (Py_ssize_t)size) : NULL;
+    python_decref(made);
+    if (plain) *hash = (uint64_t)PyObject_Hash(plain);
+    python_decref(plain);
+    PyErr_Clear();
+    return *hash != 0;
 }

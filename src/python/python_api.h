@@ -34,9 +34,11 @@
 #pragma weak PyErr_Clear
 #pragma weak PyErr_ExceptionMatches
 #pragma weak PyErr_Fetch
+#pragma weak PyErr_GetExcInfo
 #pragma weak PyErr_NormalizeException
 #pragma weak PyErr_Occurred
 #pragma weak PyErr_Restore
+#pragma weak PyErr_SetExcInfo
 #pragma weak PyErr_SetInterrupt
 #pragma weak PyErr_SetString
 #pragma weak PyEval_EvalCode
@@ -76,6 +78,7 @@
 #pragma weak PyObject_GetAttr
 #pragma weak PyObject_GetAttrString
 #pragma weak PyObject_GetIter
+#pragma weak PyObject_Hash
 #pragma weak PyObject_IsTrue
 #pragma weak PyObject_SetAttrString
 #pragma weak PyObject_Str
@@ -115,6 +118,7 @@
 /* Outside the limited API, but exported by every version from 3.9 on. */
 extern PyInterpreterState *PyInterpreterState_Main(void) __attribute__((weak));
 extern PyInterpreterState *PyInterpreterState_Head(void) __attribute__((weak)); /* the newest one */
+extern PyObject *PyCell_Get(PyObject *cell) __attribute__((weak)); /* SystemError for no cell */
 typedef int (*python_trace_function)(PyObject *self, PyFrameObject *frame, int what, PyObject *argument);
 extern void PyEval_SetProfile(python_trace_function function, PyObject *argument) __attribute__((weak));
 #define PYTHON_TRACE_EXCEPTION 1
@@ -197,10 +201,12 @@ bool python_lacks_stderr(void);
  * Lone surrogates become "?". Returns the length; 0 also for other types. No Python code runs. */
 size_t python_text(PyObject *object, char *out, size_t room);
 
-/* The same, with a hash of the whole text, cut or not: texts that begin alike are told apart by it. */
-size_t python_text_hashed(PyObject *object, char *out, size_t room, uint64_t *hash);
+/* The same text, whole and not copied: terminated, stays while `object` and *made do. *made is owned: NULL, or an object made
+ * for it. Without a text "", and *size is 0. */
+const char *python_utf8(PyObject *object, size_t *size, PyObject **made);
 
-/* The hash alone; false, with *hash 0, for what has no text. */
+/* A hash of the whole text, Python's own, which a str has at hand; of this process only. False, with *hash 0, for what has no
+ * text. */
 bool python_text_hash(PyObject *object, uint64_t *hash);
 
 /* The attribute as a number; `otherwise` when it is absent or none. */

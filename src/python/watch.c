@@ -26,7 +26,7 @@ static struct watch_target *target_create(PyObject *watched, PyObject *code,
     enum { CO_COROUTINE = 0x80 };
     PyObject *names = code ? python_attribute(code, "co_varnames") : NULL;
     PyObject *cells = code ? python_attribute(code, "co_cellvars") : NULL;
-    struct watch_target *target = names ? calloc(1, sizeof *target) : NULL;
+    struct watch_target *target = names && cells ? calloc(1, sizeof *target) : NULL;
     if (target) {
         target->handler = handler;
         target->context = context;
@@ -40,7 +40,7 @@ static struct watch_target *target_create(PyObject *watched, PyObject *code,
             target->names[i] = PyUnicode_InternFromString(handler->arguments[i]);
             if (!target->names[i]) continue;
             target->positions[i] = position_of(names, target->parameters, handler->arguments[i]);
-            target->is_cell[i] = !cells || PySequence_Contains(cells, target->names[i]) != 0;
+            target->is_cell[i] = PySequence_Contains(cells, target->names[i]) > 0;
         }
         PyErr_Clear();
     }
@@ -196,15 +196,20 @@ static PyObject *variable(const struct watch_call *call, PyObject *name) {
     return frame ? PyFrame_GetVar(frame, name) : NULL;
 }
 
+/* A parameter of the frame that is running. One that inner functions use is in a cell, which they share. */
+static PyObject *parameter(const struct watch_call *call, int index) {
+    PyObject *found = frames_local(call->running, call->target->positions[index]); /* borrowed */
+    if (!found) return NULL;
+    return call->target->is_cell[index] ? PyCell_Get(found) : python_newref(found);
+}
+
 PyObject *watch_argument(const struct watch_call *call, int index) {
     const struct watch_target *target = call->target;
     if (target->positions[index] < 0) return NULL;
     PyObject *value;
-    if (call->running && !target->is_cell[index]) {
-        value = frames_local(call->running, target->positions[index]); /* borrowed */
-        return value ? python_newref(value) : NULL;
-    }
-    if (!call->arguments) {
+    if (call->running) {
+        value = parameter(call, index);
+    } else if (!call->arguments) {
         value = variable(call, target->names[index]);
     } else {
         value = PyTuple_GetItem(call->arguments, target->positions[index]); /* borrowed */

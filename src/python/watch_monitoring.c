@@ -15,12 +15,15 @@ static long event_start, event_return, event_yield, event_resume;
 
 /* Few entries (one or two per loaded executor): a list in order of arming, newest last. */
 #define TARGET_LIMIT 64
-static struct watch_target *targets[TARGET_LIMIT];
+static struct {
+    const PyObject *code; /* the target's: found without looking into others */
+    struct watch_target *target;
+} targets[TARGET_LIMIT];
 static int target_count;
 
 static const struct watch_target *target_of(const PyObject *code) {
     for (int i = target_count; i-- > 0;)
-        if (targets[i]->code == code) return targets[i];
+        if (targets[i].code == code) return targets[i].target;
     return NULL;
 }
 
@@ -149,7 +152,8 @@ bool watch_monitoring_arm(struct watch_target *target) {
     if (target_of(target->code) && watch_monitoring_sees(target->code))
         return true; /* another function with the same code: seen as that one */
     if (target_count == TARGET_LIMIT || !prepare()) return false;
-    targets[target_count++] = target;
+    targets[target_count].code = target->code;
+    targets[target_count++].target = target;
     long events = event_start | event_return;
     if (target->coroutine && target->handler->suspend) events |= event_yield | event_resume;
     if (succeeded(PyObject_CallMethod(monitoring, "set_local_events", "lOl", tool, target->code, events)))

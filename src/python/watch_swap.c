@@ -12,6 +12,7 @@
 #include "python/watch_internal.h"
 
 #include "base/buf.h"
+#include "python/exc_stack.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -72,7 +73,10 @@ static PyObject *awaitable_step(Awaitable *self, PyObject *yielded) {
 static PyObject *awaitable_send(PyObject *object, PyObject *value) {
     Awaitable *self = (Awaitable *)object;
     awaitable_suspend(self, false);
-    return awaitable_step(self, PyObject_CallMethodObjArgs(self->inner, send_name, value, NULL));
+    void *level = exc_stack_leave_out();
+    PyObject *yielded = PyObject_CallMethodObjArgs(self->inner, send_name, value, NULL);
+    exc_stack_put_back(level);
+    return awaitable_step(self, yielded);
 }
 
 static PyObject *awaitable_next(PyObject *object) {
@@ -87,7 +91,9 @@ static PyObject *awaitable_self(PyObject *object) {
 static int awaitable_am_send(PyObject *object, PyObject *value, PyObject **result) {
     Awaitable *self = (Awaitable *)object;
     awaitable_suspend(self, false);
+    void *level = exc_stack_leave_out();
     int how = PyIter_Send(self->inner, value, result);
+    exc_stack_put_back(level);
     if (how == SEND_NEXT) awaitable_suspend(self, true);
     if (how == SEND_RETURN) awaitable_left(self, *result, false);
     if (how == SEND_ERROR) awaitable_raised(self);
@@ -368,6 +374,7 @@ static void warm_up(const struct watch_target *target, PyObject *code) {
 bool watch_swap_arm(struct watch_target *target) {
     struct buf source = {0};
     PyObject *stub = NULL, *capsule = NULL, *callable = NULL, *constants = NULL, *code = NULL;
+    if (target->coroutine) exc_stack_init();
     if (suits(target) && make_awaitable_type() && write_source(target, &source))
         stub = compile_stub(source.data);
     if (stub) capsule = PyCapsule_New(target, NULL, NULL);

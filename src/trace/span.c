@@ -12,6 +12,7 @@
 struct span {
     struct flight_slot *slot; /* NULL: none was free */
     struct flight_span *data; /* in the slot, or `own` */
+    char *next, *end;         /* where entries go in the slot; equal when they go elsewhere */
     struct buf more;          /* entries that the slot has no room for */
     uint32_t connection;      /* the one it was opened under */
     struct flight_span own;
@@ -21,6 +22,9 @@ struct span {
 static uint32_t connection;
 static struct flight *connected;
 static void (*wake_up)(const struct flight_span *span);
+
+/* The last one that ended, for the next: most nodes run one after the other. */
+static struct span *spare;
 
 void span_connect(struct flight *flight, void (*wake)(const struct flight_span *span)) {
     __atomic_store_n(&wake_up, wake, __ATOMIC_RELAXED);
@@ -53,14 +57,24 @@ struct span *span_start(enum flight_span_kind kind, const struct flight_trace *t
     uint32_t current = __atomic_load_n(&connection, __ATOMIC_ACQUIRE);
     struct flight *flight = __atomic_load_n(&connected, __ATOMIC_ACQUIRE);
     if (!flight) return NULL;
-    struct span *span = malloc(sizeof *span);
+    struct span *span = __atomic_exchange_n(&spare, NULL, __ATOMIC_ACQUIRE);
+    if (!span) span = malloc(sizeof *span);
     if (!span) {
         flight_count_lost(flight);
         return NULL;
     }
-    *span = (struct span){.connection = current};
+    span->connection = current;
+    span->more = (struct buf){0};
     span->slot = flight_take_slot(flight);
-    span->data = span->slot ? &span->slot->span : &span->own;
+    if (span->slot) {
+        span->data = &span->slot->span;
+        span->next = (char *)(span->slot + 1);
+        span->end = (char *)span->slot + FLIGHT_SLOT_SIZE;
+    } else {
+        span->own = (struct flight_span){0};
+        span->data = &span->own;
+        span->next = span->end = NULL;
+    }
     span->data->trace = *trace;
     span->data->span_id = span_id ? span_id : ids_next();
     span->data->parent_id = parent_id;
@@ -83,18 +97,21 @@ enum { CUT_MARK = sizeof cut_mark - 1 };
 /* Where the next entry goes: into the slot while there is room; once something went to the heap everything does, so
  * that of a repeated key the last one stays the last. NULL without memory. */
 static char *entry_room(struct span *span, size_t room) {
-    const size_t capacity = FLIGHT_SLOT_SIZE - sizeof(struct flight_slot);
-    size_t used = span->data->tags_size;
-    if (span->slot && !span->more.capacity && room <= capacity - used) return (char *)(span->slot + 1) + used;
-    return buf_room(&span->more, room);
+    if (room <= (size_t)(span->end - span->next)) return span->next;
+    char *at = buf_room(&span->more, room);
+    if (at) span->end = span->next;
+    return at;
 }
 
 /* The entry is written where entry_room said: readers may see it. */
-static void entry_done(struct span *span, size_t room) {
-    if (span->more.capacity)
+static void entry_done(struct span *span, const char *at, size_t room) {
+    if (at != span->next) {
         span->more.size += room;
-    else
-        __atomic_store_n(&span->data->tags_size, span->data->tags_size + (uint32_t)room, __ATOMIC_RELEASE);
+        return;
+    }
+    span->next += room;
+    __atomic_store_n(&span->data->tags_size, (uint32_t)(span->next - (char *)(span->slot + 1)),
+                     __ATOMIC_RELEASE);
 }
 
 /* The beginning of `text`, at most `limit` bytes, that does not end within a character. Text that is no UTF-8 may be
@@ -116,7 +133,7 @@ void span_text(struct span *span, enum tag key, const char *text, size_t size) {
     if (!at) return;
     flight_tag_write(at, (uint16_t)key, FLIGHT_TEXT, text, size);
     if (cut) memcpy(at + sizeof(struct flight_tag) + size - CUT_MARK, cut_mark, CUT_MARK);
-    entry_done(span, room);
+    entry_done(span, at, room);
 }
 
 void span_number(struct span *span, enum tag key, double value) {
@@ -125,7 +142,7 @@ void span_number(struct span *span, enum tag key, double value) {
     char *at = entry_room(span, room);
     if (!at) return;
     flight_tag_write(at, (uint16_t)key, FLIGHT_NUMBER, &value, sizeof value);
-    entry_done(span, room);
+    entry_done(span, at, room);
 }
 
 /* The value of the first number under that key in the entries; NULL. */
@@ -169,8 +186,9 @@ void span_wait(struct span *span, int waiting, uint64_t start_ns) {
 
 static void free_span(struct span *span) {
     if (!span) return;
-    buf_finish(&span->more);
-    free(span);
+    if (span->more.data) buf_finish(&span->more);
+    span = __atomic_exchange_n(&spare, span, __ATOMIC_ACQ_REL);
+    if (span) free(span);
 }
 
 void span_finish(struct span *span, uint64_t end_ns) {

@@ -55,7 +55,8 @@ void span_number(struct span *span, enum tag key, double value);
 void span_renumber(struct span *span, enum tag key, double value);
 
 /* Marks the span as failed, with the three error tags; NULL for what is unknown. */
-void span_error(struct span *span, const char *type, const char *message, const char *stack);
+__attribute__((cold)) void span_error(struct span *span, const char *type, const char *message,
+                                      const char *stack);
 
 /* The span's own work has not begun (true), or begins now (false, with a new start time). A waiting span is not
  * reported as running after a kill. */

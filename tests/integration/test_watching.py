@@ -8,6 +8,7 @@ import pytest
 import scenarios
 import watch_coroutine_scenarios  # noqa: F401  for the names of their scenarios
 import watch_function_scenarios  # noqa: F401
+import watch_handling_scenarios  # noqa: F401
 import watch_monitoring_scenarios  # noqa: F401
 from programs import HERE, build_probe, run
 from rig import pythons
@@ -42,6 +43,13 @@ def test_function(probe, version, mechanism, scenario):
 @pytest.mark.parametrize("scenario", scenarios.names("watch_coroutine_scenarios"))
 def test_coroutine(probe, version, mechanism, scenario):
     problem = results("watch_coroutine_scenarios", version, probe, mechanism)[scenario]
+    assert problem is None, problem
+
+
+@pytest.mark.parametrize("version", PYTHONS)
+@pytest.mark.parametrize("scenario", scenarios.names("watch_handling_scenarios"))
+def test_handling(probe, version, scenario):
+    problem = results("watch_handling_scenarios", version, probe, "swap")[scenario]
     assert problem is None, problem
 
 

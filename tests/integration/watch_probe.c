@@ -1,5 +1,6 @@
 /* watch_probe: src/python/watch.h as a library of its own, for ctypes.PyDLL: any function can be watched, by either
  * mechanism, and what the handlers are told goes to a Python callable. */
+#include "python/exc_stack.h"
 #include "python/python_api.h"
 #include "python/watch.h"
 
@@ -12,6 +13,7 @@ EXPORT int probe_watch(PyObject *function, PyObject *report, enum watch_needs ne
                        const char *const *arguments);
 EXPORT const char *probe_mechanism(void);
 EXPORT int probe_stop(void);
+EXPORT int probe_levels(void);
 
 /* The report's arguments: what ("enter" or "leave"), the key, the values of the wanted arguments (None where the
  * function has no such parameter), value (None for NULL), raised, and whether an error was set on arrival. It runs
@@ -68,4 +70,18 @@ const char *probe_mechanism(void) {
 
 int probe_stop(void) {
     return watch_stop(0);
+}
+
+/* How many levels of this thread's stack of exceptions, from the innermost one on, handle nothing, the outermost of all not
+ * counted; -1 where the stack is not known. Leaves it as it was. */
+int probe_levels(void) {
+    enum { MOST = 100 };
+    void *levels[MOST];
+    int count = 0;
+    if (!exc_stack_init()) return -1;
+    while (count < MOST && (levels[count] = exc_stack_leave_out()))
+        count++;
+    for (int i = count; i-- > 0;)
+        exc_stack_put_back(levels[i]);
+    return count;
 }
