@@ -2,6 +2,8 @@
 every kind. Each program runs workflows of a stand-in (tests/fakes/comfyui) by itself, without the server."""
 
 import json
+import os
+import re
 import subprocess
 import uuid
 
@@ -321,3 +323,58 @@ def test_names_are_bound_when_they_are_needed():
     """In every child process each weak name would be a search through all of its libraries."""
     dynamic = subprocess.run(["readelf", "-d", LIBRARY], capture_output=True, text=True, check=True).stdout
     assert "BIND_NOW" not in dynamic and "Flags: NOW" not in dynamic
+
+
+# ---- what the exporter's thread does for the executor's
+
+EXPORTER = """
+import glob, time
+
+def exporter():
+    for task in glob.glob("/proc/self/task/*"):
+        if open(task + "/comm").read() == "comfydd-export\\n":
+            return task
+
+def reads(task):
+    return int(open(task + "/io").read().split("syscr:")[1].split()[0])
+
+def resident():
+    sizes = {}
+    for line in open("/proc/self/smaps"):
+        words = line.split()
+        if not words[0].endswith(":"):
+            flight = "comfydd" in line and words[1] == "rw-s"
+        elif flight and words[0] in ("Size:", "Rss:"):
+            sizes[words[0]] = sizes.get(words[0], 0) + int(words[1])
+    return sizes.get("Size:", 0) > 0 and sizes["Size:"] == sizes["Rss:"]
+
+def per_second(until):
+    before, since = reads(task), time.monotonic()
+    while not until(time.monotonic() - since):
+        application.run_here(chain(20), "chain", {})
+    return (reads(task) - before) / (time.monotonic() - since)
+
+application.run_here(chain(20), "chain", {})
+task, deadline, fastest = exporter(), time.monotonic() + 40, 0
+while not resident() and time.monotonic() < deadline:
+    time.sleep(0.01)
+while fastest < 40 and time.monotonic() < deadline:
+    fastest = max(fastest, per_second(lambda seconds: seconds > 0.5))
+result([resident(), fastest])
+"""
+
+
+def has_populate_write():
+    """madvise(MADV_POPULATE_WRITE), from Linux 5.14 on."""
+    major, minor = os.uname().release.split(".")[:2]
+    return (int(major), int(re.match(r"\d+", minor)[0])) >= (5, 14)
+
+
+@pytest.mark.skipif(not has_populate_write(), reason="this kernel cannot map pages ahead")
+def test_the_exporters_thread_maps_flight_memory_and_samples_memory():
+    """Which the executor's thread would otherwise do between nodes: page faults, and /proc (one sample takes several reads; the
+    sign of life, once a second, takes as many)."""
+    newest = sorted(PYTHONS, key=lambda version: int(version.split(".")[1]))[-1]
+    resident, reads_per_second = result_of(newest, "a3", EXPORTER, LD_PRELOAD=LIBRARY)
+    assert resident
+    assert reads_per_second >= 40
