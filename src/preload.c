@@ -9,6 +9,7 @@
 #include "config_log.h"
 #include "cuda/hooks.h"
 #include "export/exporter.h"
+#include "export/orphans.h"
 #include "flight.h"
 #include "flight_files.h"
 #include "gate.h"
@@ -114,6 +115,7 @@ static void start_tracing(void) {
     }
     ids_reseed();
     sampler_init(config());
+    orphans_note_replaced(config());
     flight = identity_create_flight(config());
     if (!flight) {
         log_line("no shared memory for spans; workflows are not traced");

@@ -44,8 +44,6 @@ static bool send_next(void *context, int file, const char *path) {
     return true;
 }
 
-/* Others take the file for that of a process that lives, or do not know why it ended, until they read that it is of an
- * earlier program. */
 static bool note_if_replaced(void *context, int file, const char *path) {
     (void)path;
     struct flight_header header;
@@ -54,6 +52,11 @@ static bool note_if_replaced(void *context, int file, const char *path) {
     const struct process_identity process = {header.pid, header.pid_start_ticks};
     if (process_is(&process, self) && !header.replaced) recover_note_replaced(file);
     return true;
+}
+
+void orphans_note_replaced(const struct config *config) {
+    struct process_identity self = process_self();
+    flight_files_orphans(config->flight_folder, &self, false, note_if_replaced, &self);
 }
 
 /* It sends them, and records the jobs, which we cannot. */
@@ -66,7 +69,6 @@ static bool has_supervisor(const struct config *config) {
 
 bool orphans_send(const struct config *config) {
     struct sending sending = {.config = config, .self = process_self()};
-    flight_files_orphans(config->flight_folder, &sending.self, false, note_if_replaced, &sending.self);
     if (has_supervisor(config)) return false;
     flight_files_orphans(config->flight_folder, &sending.self, true, send_next, &sending);
     return !sending.error;

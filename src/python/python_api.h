@@ -118,7 +118,7 @@
 /* Outside the limited API, but exported by every version from 3.9 on. */
 extern PyInterpreterState *PyInterpreterState_Main(void) __attribute__((weak));
 extern PyInterpreterState *PyInterpreterState_Head(void) __attribute__((weak)); /* the newest one */
-extern PyObject *PyCell_Get(PyObject *cell) __attribute__((weak)); /* SystemError for no cell */
+extern PyObject *PyCell_Get(PyObject *cell) __attribute__((weak));              /* SystemError for no cell */
 typedef int (*python_trace_function)(PyObject *self, PyFrameObject *frame, int what, PyObject *argument);
 extern void PyEval_SetProfile(python_trace_function function, PyObject *argument) __attribute__((weak));
 #define PYTHON_TRACE_EXCEPTION 1

@@ -31,13 +31,14 @@ pytestmark = pytest.mark.timeout(120 + 10 * ROUNDS)
 class Supervisor:
     """comfydd run with killed_program.py as its command, or that alone; all of a test share diary, database and flights."""
 
-    def __init__(self, tmp_path, url, *words, options=(), preload_only=False):
+    def __init__(self, tmp_path, url, *words, options=(), preload_only=False, **others):
         self.diary = tmp_path / "diary"
         self.diary.touch()
         self.begun = len(self.prompts("begin"))
         self.log = tmp_path / f"{time.monotonic_ns()}.log"
         python = list(pythons.find().values())[-1]
         settings = {"DD_TRACE_AGENT_URL": url, "DD_TRACE_WRITER_INTERVAL_SECONDS": "0.02", "PYTHONPATH": HERE}
+        settings.update(others)
         if preload_only:
             settings["LD_PRELOAD"] = LIBRARY
         run = [COMFYDD, "run", f"--jobs-db=sqlite:{tmp_path}/jobs.db", f"--state={tmp_path}/state", *options, "--"]
@@ -171,6 +172,20 @@ def test_a_program_that_replaces_itself(tmp_path, flight_folder, then):
     kills.assert_killed(first, "ProcessRestarted")
     kills.assert_killed(second, "ProcessKilled")
     assert jobs(tmp_path) == {root["meta"]["workflow.prompt_id"]: "failed" for root in roots}
+
+
+def test_a_program_that_replaced_another_and_dies_at_once(tmp_path, flight_folder):
+    """It tells so before its first workflow begins, not when the exporter's thread gets to work."""
+    library = tmp_path / "no_exporter.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, HERE / "no_exporter.c"], check=True, timeout=60)
+    with StrictAgent() as agent:
+        supervisor = Supervisor(tmp_path, agent.url, "exec", "die", options=["--restart=never"], LD_PRELOAD=library)
+        supervisor.process.wait(60)
+        assert not list(flight_folder.iterdir())
+        spans = agent.spans
+    first, second = sorted((span for span in spans if span["name"] == "comfyui.workflow.execute"), key=start_of)
+    kills.assert_killed(first, "ProcessRestarted")
+    kills.assert_killed(second, "ProcessKilled")
 
 
 @pytest.mark.parametrize("by", ["a supervisor", "the next start"])
