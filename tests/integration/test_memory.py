@@ -138,7 +138,7 @@ def test_nothing_grows_with_the_number_of_workflows(agent, version, generation, 
     if reachable:
         agent.take_spans()
     more = {name: traced[name] - bare[name] for name in traced}
-    assert more["python blocks"] < WORKFLOWS / 10, more
+    assert more["python blocks"] < WORKFLOWS / 4, more  # those of asyncio alone go up and down by a hundred
     # A kept workflow would be more than 1000 bytes, a kept node more than 60.
     assert more["malloc bytes"] < WORKFLOWS * 50, more
     assert more["resident bytes"] < 1 << 20, more

@@ -77,7 +77,8 @@ class Normaliser:
 
     def log(self, text):
         """The lines of a log but the library's own. Custom nodes are listed by how long they took to load, in a
-        column: sorted, and without its spaces."""
+        column (newer versions put the log's level before it): sorted, and without its spaces."""
         lines = [line for line in self.text(text).splitlines() if not line.startswith("comfydd:")]
-        custom_nodes = [line for line in lines if line.strip().startswith("N seconds")]
-        return [line for line in lines if line not in custom_nodes] + sorted(line.strip() for line in custom_nodes)
+        custom_nodes = [line for line in lines if re.match(r"(\[\w+\])?\s*N seconds", line)]
+        others = [line for line in lines if line not in custom_nodes]
+        return others + sorted(" ".join(line.split()) for line in custom_nodes)
