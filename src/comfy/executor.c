@@ -258,10 +258,21 @@ enum node_argument {
     NODE_CACHES,
 };
 
-static bool has_result(PyObject *results, PyObject *id) {
-    int found = results ? PySequence_Contains(results, id) : 0;
+/* A set of the ids that have been executed; in the recursive executors a dict of outputs by id. */
+static bool has_result(const struct generation *generation, PyObject *results, PyObject *id) {
+    if (!results) return false;
+    int found = generation->recursive ? -1 : PySet_Contains(results, id);
+    if (found < 0) {
+        PyErr_Clear();
+        found = PySequence_Contains(results, id);
+    }
     if (found < 0) PyErr_Clear();
     return found > 0;
+}
+
+/* Whether it may have a result before it is called: only the recursive executors know results of earlier prompts. */
+static bool may_have_result(const struct generation *generation, const struct node *node) {
+    return generation->recursive || !node || node->executions || node->done;
 }
 
 static void describe(const struct watch_call *watched, struct graph *graph, PyObject *id,
@@ -346,8 +357,12 @@ static void node_entered(const struct watch_call *watched, void *key, void *cont
     void *prompt_key = prompt->key;
     PyObject *results = watch_argument(watched, generation->recursive ? NODE_OUTPUTS : NODE_EXECUTED);
     if (!prompt->workflow->cached_listed) report_cached(prompt_key, generation->recursive ? results : NULL);
-    bool done_before = has_result(results, id);
     struct node *node = node_of(prompt_key, id_hash);
+    bool done_before = false;
+    if (may_have_result(generation, node)) {
+        done_before = has_result(generation, results, id);
+        node = node_of(prompt_key, id_hash);
+    }
     /* A node that is done may be called again, to hand out its result. Should it really run again, its span is made at
      * the end of the call. */
     bool begins = node && !done_before && !node->done && !node->span;
@@ -384,7 +399,8 @@ static void node_entered(const struct watch_call *watched, void *key, void *cont
 static bool really_ran(const struct watch_call *watched, const struct generation *generation,
                        const struct call *call) {
     if (generation->recursive || !call->done_before) {
-        return !call->done_before && (generation->recursive || has_result(call->results, call->id));
+        return !call->done_before &&
+               (generation->recursive || has_result(generation, call->results, call->id));
     }
     return reruns_ran(watched, call->node);
 }

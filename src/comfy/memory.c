@@ -34,6 +34,9 @@ static struct memory *spare;
 /* Out-of-memories that c10 did not report: those of the cudaMallocAsync backend. */
 static uint64_t unreported_ooms;
 
+/* The sample of the host that was noted last for who comes after a kill; many nodes get the same one. */
+static struct meminfo noted;
+
 void memory_start(void) {
     static bool started;
     if (started || !config()->pytorch_memory) return;
@@ -50,6 +53,7 @@ void memory_forked(void) {
     owners_forked();
     oom_forked();
     unreported_ooms = 0;
+    noted = (struct meminfo){0};
 }
 
 static bool gpu_in_use(void) {
@@ -77,25 +81,27 @@ static void difference(struct span *span, enum tag key, uint64_t after, uint64_t
 /* The most that was seen allocated since a workflow last began. */
 static uint64_t last_peak;
 
-static struct flight_figures figures_of(const struct meminfo *host) {
+static struct flight_figures figures_of(const struct meminfo *host, bool gpu) {
     struct flight_figures figures = {host->rss_bytes, host->available_bytes, 0, 0};
-    if (!gpu_in_use()) return figures;
+    if (!gpu) return figures;
     figures.vram_allocated_bytes = usage_now().allocated;
     uint64_t peak = __atomic_load_n(&last_peak, __ATOMIC_RELAXED);
     figures.vram_peak_bytes = peak > figures.vram_allocated_bytes ? peak : figures.vram_allocated_bytes;
     return figures;
 }
 
-static void note_figures(const struct memory *memory, const struct meminfo *host) {
-    if (memory && memory->workflow && memory->workflow->window.peak > last_peak)
+static void note_figures(const struct memory *memory, const struct meminfo *host, bool gpu) {
+    if (!gpu && host->rss_bytes == noted.rss_bytes && host->available_bytes == noted.available_bytes) return;
+    noted = *host;
+    if (memory && memory->workflow->window.peak > last_peak)
         __atomic_store_n(&last_peak, memory->workflow->window.peak, __ATOMIC_RELAXED);
-    struct flight_figures figures = figures_of(host);
+    struct flight_figures figures = figures_of(host, gpu);
     span_note_figures(&figures);
 }
 
 void memory_beat(struct flight *flight) {
     struct meminfo host = meminfo_sample(clock_mono_ns());
-    struct flight_figures figures = figures_of(&host);
+    struct flight_figures figures = figures_of(&host, gpu_in_use());
     /* Two threads may both have seen a higher one: then one of them is noted. */
     __atomic_store_n(&last_peak, figures.vram_peak_bytes, __ATOMIC_RELAXED);
     flight_note_figures(flight, &figures);
@@ -141,8 +147,9 @@ static void node_before(struct memory *memory, struct span *span, uint64_t mono_
     if (!span) return;
     struct meminfo host = meminfo_sample(mono_ns);
     if (host.available_bytes) bytes(span, TAG_RAM_AVAILABLE_BEFORE, host.available_bytes);
-    note_figures(memory, &host);
-    if (!memory || !gpu_in_use()) return;
+    bool gpu = gpu_in_use();
+    note_figures(memory, &host, gpu);
+    if (!memory || !gpu) return;
     struct usage now = usage_now();
     bytes(span, TAG_VRAM_ALLOCATED_BEFORE, memory->window.before);
     bytes(span, TAG_VRAM_RESERVED_BEFORE, now.live + idle(&now));
@@ -179,8 +186,9 @@ static void node_after(struct memory *memory, struct span *span, uint64_t mono_n
     struct meminfo host = meminfo_sample(mono_ns);
     if (host.available_bytes) bytes(span, TAG_RAM_AVAILABLE_AFTER, host.available_bytes);
     if (host.rss_bytes) bytes(span, TAG_RSS_AFTER, host.rss_bytes);
-    note_figures(memory, &host);
-    if (!memory || !gpu_in_use()) return;
+    bool gpu = gpu_in_use();
+    note_figures(memory, &host, gpu);
+    if (!memory || !gpu) return;
     struct usage now = usage_now();
     bytes(span, TAG_VRAM_ALLOCATED_AFTER, now.allocated);
     bytes(span, TAG_VRAM_RESERVED_AFTER, now.live + idle(&now));
@@ -237,7 +245,7 @@ static void device_tags(struct span *span, enum tag first, unsigned index) {
 
 /* Of each device that the process uses; with a suffix when there are several. */
 static void devices_tags(const struct memory *memory, struct span *span) {
-    uint32_t mask = usage_devices();
+    uint32_t mask = memory->window.devices;
     if (!mask) return;
     bool several = mask & (mask - 1);
     span_number(span, TAG_GPU_COUNT, __builtin_popcount(mask));

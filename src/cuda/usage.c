@@ -227,6 +227,13 @@ uint64_t usage_out_of_memory(void) {
 
 /* ---- windows (the GIL) ---- */
 
+/* Device n has figures from now on, if it had none. */
+static void add_device(struct usage_window *window, unsigned device) {
+    if (window->devices & 1u << device) return;
+    window->devices |= 1u << device;
+    window->before_on[device] = window->peak_on[device] = 0;
+}
+
 /* All that are open learn the peaks so far; the next ones begin at what is allocated now. */
 static void fold(void) {
     uint64_t peaks[LEDGER_DEVICES], of_all;
@@ -245,6 +252,7 @@ static void fold(void) {
     for (struct usage_window *window = windows.next; window != &windows; window = window->next) {
         for (uint32_t left = mask; left; left &= left - 1) {
             unsigned device = (unsigned)__builtin_ctz(left);
+            add_device(window, device);
             if (peaks[device] > window->peak_on[device]) window->peak_on[device] = peaks[device];
             if (peaks[device] > window->peak) window->peak = peaks[device];
         }
@@ -252,18 +260,26 @@ static void fold(void) {
     }
 }
 
-void usage_open(struct usage_window *window) {
-    usage_close(window);
-    fold();
-    memset(window, 0, sizeof *window);
+/* What is allocated now. */
+static void begin(struct usage_window *window, uint32_t mask) {
     spin_lock(&lock);
-    for (uint32_t mask = usage_devices(); mask; mask &= mask - 1) {
+    for (; mask; mask &= mask - 1) {
         unsigned device = (unsigned)__builtin_ctz(mask);
+        add_device(window, device);
         window->before_on[device] = window->peak_on[device] = at_least_0(allocated_on(device));
         window->before += window->before_on[device];
     }
     spin_unlock(&lock);
     window->peak = window->before;
+}
+
+void usage_open(struct usage_window *window) {
+    usage_close(window);
+    fold();
+    window->before = window->peak = 0;
+    window->devices = 0;
+    uint32_t mask = usage_devices();
+    if (mask) begin(window, mask);
     window->next = windows.next;
     window->previous = &windows;
     window->next->previous = window->previous->next = window;

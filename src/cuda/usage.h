@@ -120,6 +120,7 @@ uint32_t usage_async_devices(void);
 struct usage_window {
     struct usage_window *next, *previous; /* NULL when closed */
     uint64_t before, peak;                /* bytes, of all devices together */
+    uint32_t devices;                     /* bit n: the figures of device n are there */
     uint64_t before_on[LEDGER_DEVICES], peak_on[LEDGER_DEVICES];
 };
 

@@ -89,6 +89,7 @@
 #pragma weak PySequence_SetItem
 #pragma weak PySequence_Size
 #pragma weak PySequence_Tuple
+#pragma weak PySet_Contains
 #pragma weak PySys_GetObject
 #pragma weak PyThreadState_Get
 #pragma weak PyThreadState_GetInterpreter

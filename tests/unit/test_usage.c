@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include <pthread.h>
+#include <string.h>
 
 static int begin(void **state) {
     (void)state;
@@ -29,6 +30,23 @@ static void test_a_window_knows_its_peak(void **state) {
     assert_int_equal(window.before, 100);
     assert_int_equal(window.peak, 180);
     assert_int_equal(window.peak_on[0], 180);
+}
+
+/* A window is used again: what it has of its last time is not this time's. */
+static void test_devices_are_used_for_the_first_time_while_a_window_is_open(void **state) {
+    (void)state;
+    struct usage_window window;
+    memset(&window, 0xff, sizeof window);
+    window.next = NULL;
+    usage_open(&window);
+    assert_int_equal(window.devices, 0);
+    change(2, 40, 1);
+    usage_close(&window);
+    assert_int_equal(window.devices, 1 << 2);
+    assert_int_equal(window.before, 0);
+    assert_int_equal(window.before_on[2], 0);
+    assert_int_equal(window.peak, 40);
+    assert_int_equal(window.peak_on[2], 40);
 }
 
 static void test_windows_overlap(void **state) {
@@ -278,6 +296,7 @@ static void test_sums_that_are_read_in_between_are_not_below_nothing(void **stat
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_a_window_knows_its_peak, begin),
+        cmocka_unit_test_setup(test_devices_are_used_for_the_first_time_while_a_window_is_open, begin),
         cmocka_unit_test_setup(test_windows_overlap, begin),
         cmocka_unit_test_setup(test_a_window_without_allocations_has_what_was_there, begin),
         cmocka_unit_test_setup(test_an_opened_window_starts_anew, begin),
