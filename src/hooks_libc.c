@@ -12,8 +12,6 @@
 #include "resolve.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdarg.h>
 #include <stddef.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -48,17 +46,11 @@ void hooks_libc_resolve(void) {
 /* Constructors of libraries below us may call a hook before our own constructor has run. */
 #define RESOLVED(real) (__builtin_expect((real) != NULL, 1) || (hooks_libc_resolve(), (real) != NULL))
 
-EXPORT int open64(const char *path, int flags, ...);
-EXPORT int open64(const char *path, int flags, ...) {
-    mode_t mode = 0;
-    /* libc's header says that it is never NULL, so that a compiler would leave out our looking. Programs do pass NULL. */
-    __asm__("" : "+r"(path));
-    if ((flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE) {
-        va_list arguments;
-        va_start(arguments, flags);
-        mode = va_arg(arguments, mode_t);
-        va_end(arguments);
-    }
+/* open64, declared as it is called and not as libc's header has it: that says that the path is never NULL, so that a compiler
+ * would leave out our looking, and programs do pass NULL. The mode is passed on whether there is one or not: without, it is
+ * what happens to be in an argument's register, and the real function does not look at it. */
+EXPORT int open64_hook(const char *path, int flags, mode_t mode) __asm__("open64");
+EXPORT int open64_hook(const char *path, int flags, mode_t mode) {
     bootstrap_file_opened(path);
     if (RESOLVED(real_open64)) return real_open64(path, flags, mode);
     errno = ENOSYS;

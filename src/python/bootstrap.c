@@ -48,9 +48,7 @@ static void candidate_opened(void) {
     if (PyInterpreterState_Get() == PyInterpreterState_Main()) discovery_file_opened();
 }
 
-void bootstrap_file_opened(const char *path) {
-    int current = __atomic_load_n(&state, __ATOMIC_ACQUIRE);
-    if (current == IDLE || !path || (current == BEGUN && !discovery_is_candidate(path))) return;
+static __attribute__((cold)) void look_at(const char *path, int current) {
     int saved_errno = errno;
     /* Only a thread Python knows: another one's PyGILState_Ensure would make a thread state, or wait. */
     if (Py_IsInitialized() && PyGILState_GetThisThreadState()) {
@@ -58,4 +56,10 @@ void bootstrap_file_opened(const char *path) {
         if (bootstrap_begun() && discovery_is_candidate(path)) with_python(candidate_opened);
     }
     errno = saved_errno;
+}
+
+void bootstrap_file_opened(const char *path) {
+    int current = __atomic_load_n(&state, __ATOMIC_ACQUIRE);
+    if (current == IDLE || !path || (current == BEGUN && !discovery_is_candidate(path))) return;
+    look_at(path, current);
 }
