@@ -6,7 +6,8 @@ of five, and every second workflow is not watched at all, for what the library d
 (custom_nodes/comfydd_bench_clock.py): a noisy machine is the same for both, and all lies in the same places of memory.
 The figures are medians of the differences: by the clock, and in CPU time of the executor's thread, which other
 processes of the machine disturb less. Prints one line and exits with 1 when the CPU time is above the bar.
---unwatched leaves the library out, which tells how far to trust the figures.
+--unwatched leaves the library out, which tells how far to trust the figures. --events too, but nodes have its
+sys.monitoring events, with callbacks that do nothing: the part that CPython takes.
 
 --simulate tells what the library does in that time: its functions, with all that they call, under callgrind, which
 also simulates caches and the prediction of branches."""
@@ -33,6 +34,7 @@ BAR_US = 5.0
 CHAINS = 100
 NODES = 2 * CHAINS
 TURN = 5  # nodes, as in custom_nodes
+WATCHED, UNWATCHED, EMPTY_EVENTS = "watched", "without the library", "empty events"
 # Where the files of a start are: flight memory that is on a disk makes the kernel write it there.
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
@@ -121,7 +123,7 @@ class Simulated:
 class Timed:
     """An application whose prompts are timed from inside; with the library and an agent (Sink), or without."""
 
-    def __init__(self, app, folder, sink=None, meter=None):
+    def __init__(self, app, folder, sink=None, meter=None, events=False):
         self.times = folder.with_suffix(".times")
         self.sink = sink
         self.traced = 0  # workflows
@@ -130,6 +132,7 @@ class Timed:
             "COMFYDD_BENCH_TIMES": str(self.times),
             **({"DD_TRACE_AGENT_URL": sink.url} if sink else {}),
             **({"COMFYDD_BENCH_METER": str(meter)} if meter else {}),
+            **({"COMFYDD_BENCH_EVENTS": "1"} if events else {}),
         }
         self.application = comfyui.ComfyUI(app, folder, LIBRARY if sink else None, environment)
 
@@ -168,13 +171,13 @@ def fours(turns):
         yield (*bare, watched[0] - bare[0], watched[1] - bare[1])
 
 
-def measure_once(app, folder, rounds, watched):
+def measure_once(app, folder, rounds, kind):
     """Starts the application; what `fours` has of all workflows, and of each round the (clock, CPU) that a node has for
     its share of what is done for the workflow."""
     nodes, shares = [], []
     with contextlib.ExitStack() as stack:
-        sink = stack.enter_context(Sink()) if watched else None
-        timed = stack.enter_context(Timed(app, folder / "comfyui", sink))
+        sink = stack.enter_context(Sink()) if kind == WATCHED else None
+        timed = stack.enter_context(Timed(app, folder / "comfyui", sink, events=kind == EMPTY_EVENTS))
         runs = timed.run(["mixed", "bare"] * rounds)
         if sink and sink.workflows != timed.traced:
             raise Failed(f"{sink.workflows} workflows were traced instead of {timed.traced}")
@@ -185,13 +188,13 @@ def measure_once(app, folder, rounds, watched):
     return nodes, shares
 
 
-def measure(app, starts, rounds, watched):
+def measure(app, starts, rounds, kind):
     """What measure_once has, of every start."""
     app.custom_nodes.append(pathlib.Path(__file__).resolve().parent / "custom_nodes")
     by_start = []
     for _ in range(starts):
         with tempfile.TemporaryDirectory(prefix="comfydd-bench-", dir=MEMORY) as folder:
-            by_start.append(measure_once(app, pathlib.Path(folder), rounds, watched))
+            by_start.append(measure_once(app, pathlib.Path(folder), rounds, kind))
     return by_start
 
 
@@ -221,6 +224,7 @@ def main():
         "--rounds", type=int, default=80, help="times two workflows after each start: one with turns, one bare"
     )
     parser.add_argument("--unwatched", action="store_true", help="leave the library out")
+    parser.add_argument("--events", action="store_true", help="leave the library out, but not its events")
     parser.add_argument("--simulate", action="store_true", help="count what the library does instead")
     options = parser.parse_args()
     app = comfyui.checkout_from_environment()
@@ -231,14 +235,15 @@ def main():
         counted = ", ".join(f"{count:,.0f} {event}" for event, count in simulate(app).items())
         print(f"{app}: the library's part of a trivial node: {counted}")
         return 0
-    by_start = measure(app, options.starts, options.rounds, not options.unwatched)
+    kind = UNWATCHED if options.unwatched else EMPTY_EVENTS if options.events else WATCHED
+    by_start = measure(app, options.starts, options.rounds, kind)
     nodes, shares = (sum(lists, []) for lists in zip(*by_start))
     bare_clock, bare_cpu, clock, cpu = medians(nodes)
     clock_share, cpu_share = medians(shares)
+    version = subprocess.check_output([app.python, "-c", "import platform; print(platform.python_version())"], text=True).strip()
     each = ", ".join(f"{medians(start)[3]:+.1f}" for start, _ in by_start)
-    what = "without the library" if options.unwatched else "watched"
     print(
-        f"{app}: {NODES} trivial nodes, {bare_clock:.0f} µs each ({bare_cpu:.0f} µs CPU); {what} "
+        f"{app}, Python {version}: {NODES} trivial nodes, {bare_clock:.0f} µs each ({bare_cpu:.0f} µs CPU); {kind} "
         f"{clock + clock_share:+.1f} µs each, {cpu + cpu_share:+.1f} µs CPU (bar {BAR_US:g}), {cpu_share:+.1f} of them for "
         f"the workflow; median of {len(nodes)} differences, by start {each}"
     )
