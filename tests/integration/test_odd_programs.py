@@ -179,6 +179,22 @@ asked_late("failing", "SecondTimeFails")
 """
 
 
+NEVER_CACHED = """
+from comfy_execution.graph import ExecutionList
+ExecutionList.is_cached = lambda self, node_id: False
+"""
+
+
+@pytest.mark.parametrize("generation", ["a2", "a3"])
+@ends
+def test_a_node_whose_result_is_handed_out_again(agent, version, generation):
+    """As above, with a cache, and a list that asks for what is there: the node's function is called, but not the node."""
+    handed_out = EXECUTED_AGAIN.replace('sys.argv.append("--cache-none")', NEVER_CACHED)
+    plain, *_ = traces(agent, version, generation, handed_out, "plain", "expanding", "failing")
+    assert [span["metrics"]["node.executions"] for span in plain.nodes if span["meta"]["node.id"] == "1"] == [1]
+    assert plain.root["metrics"]["workflow.nodes.total"] == len(plain.nodes)
+
+
 @pytest.mark.parametrize("generation", ["a2", "a3"])
 @ends
 def test_a_node_that_is_executed_again(agent, version, generation):
