@@ -255,9 +255,11 @@ int flight_files_claim(const char *path, const struct process_identity *me) {
 
 /* ---- all that are in the folder ---- */
 
+/* Of the file's owner. Its time of modification is no such sign where there is another: whoever tries to send it notes in it
+ * what has been told of it. */
 static uint64_t last_sign_ns(const struct candidate *file) {
-    uint64_t last = (uint64_t)file->status.st_mtim.tv_sec * SECOND + (uint64_t)file->status.st_mtim.tv_nsec;
-    return file->has_header && file->header.alive_ns > last ? file->header.alive_ns : last;
+    if (file->has_header && file->header.version == FLIGHT_VERSION) return file->header.alive_ns;
+    return (uint64_t)file->status.st_mtim.tv_sec * SECOND + (uint64_t)file->status.st_mtim.tv_nsec;
 }
 
 static bool is_too_old(const struct candidate *file) {

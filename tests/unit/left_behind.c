@@ -1,5 +1,6 @@
 #include "left_behind.h"
 
+#include "base/clock.h"
 #include "unit.h"
 
 #include <fcntl.h>
@@ -26,6 +27,7 @@ struct flight_header left_header(struct process_identity process) {
         .total_size = LEFT_SIZE,
         .pid = process.pid,
         .pid_start_ticks = process.start_ticks,
+        .alive_ns = clock_wall_ns(),
     };
     process_boot_id(header.boot_id);
     return header;
