@@ -2,12 +2,12 @@
 
 usage: killed_program.py DIARY [once | exec [WHAT...] | again | die | die-early | die-later | sleep SECONDS | fork]
 
-DIARY gets a line "begin PROMPT" before each workflow, "end PROMPT" after it. once: one workflow. exec: a node of the first
-workflow replaces the process by one that does WHAT, or runs another workflow. again: after some workflows a node replaces
-the process by one that does the same. die: a node kills the process. die-early: as if the clock had been set back before. die-later: one of a second workflow.
-sleep: a node takes so long. fork: as sleep, in the presence of
-a child that outlives the process, whose pid is the first line of the diary. nobody: as die, as that user, who may not write a
-diary."""
+DIARY gets a line "begin PROMPT" before each workflow, "in PROMPT" when its second node sleeps, "end PROMPT" after it. once: one
+workflow. exec: a node of the first workflow replaces the process by one that does WHAT, or runs another workflow. again: after
+some workflows a node replaces the process by one that does the same. die: a node kills the process. die-early: as if the clock
+had been set back before. die-later: one of a second workflow. sleep: a node takes so long. fork: as sleep, after a first
+workflow and in the presence of a child that outlives the process, whose pid is in a line "child PID". nobody: as die, as that
+user, who may not write a diary."""
 
 import os
 import signal
@@ -17,6 +17,7 @@ import time
 from stand_in_program import application, nodes, shown
 
 DIARY, WHAT, *REST = (*sys.argv[1:], "")
+running = None  # the prompt
 SUCCESSORS = {"exec": REST[:-1] or ["once"], "again": ["again"]}
 
 
@@ -34,6 +35,7 @@ def act(value, seconds):
         flight.set_alive(time.time() + 3600)
     if seconds in ("die", "die-early"):
         os.kill(os.getpid(), signal.SIGKILL)
+    note("in", running)
     time.sleep(float(seconds))
     return (value,)
 
@@ -43,7 +45,8 @@ nodes.NODE_CLASS_MAPPINGS["Act"] = type(
 
 
 def run(what):
-    name = "prompt-%d-%d" % (os.getpid(), time.monotonic_ns())
+    global running
+    running = name = "prompt-%d-%d" % (os.getpid(), time.monotonic_ns())
     prompt = shown("Act", value=["1", 0], seconds=what)
     note("begin", name)
     application.run_here(prompt, name, {"job_id": name})

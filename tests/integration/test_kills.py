@@ -70,6 +70,12 @@ class Victim:
         assert self.process.poll() is None, self.log.read_text()
         return self
 
+    def is_in_node(self, workflow=1):
+        """Waits until that workflow's second node sleeps: one that has only been noted in the diary may not have begun."""
+        wait_for("the node", 30, lambda: len(self.prompts("in")) == workflow or self.process.poll() is not None)
+        assert self.process.poll() is None, self.log.read_text()
+        return self
+
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         assert self.process.wait(30) == -signal.SIGKILL, self.log.read_text()
@@ -139,9 +145,8 @@ def test_what_was_recorded_arrives_once_and_what_was_open_arrives_closed(tmp_pat
 @pytest.mark.parametrize("generation", ["r0", "r4", "x1", "a3"])
 def test_the_node_that_was_running_is_named(tmp_path, flight_folder, generation):
     with StrictAgent() as agent:
-        victim = Victim(tmp_path, flight_folder, agent.url, "sleep", 60, generation=generation).begins()
+        victim = Victim(tmp_path, flight_folder, agent.url, "sleep", 60, generation=generation).is_in_node()
         (prompt,) = victim.prompts("begin")
-        wait_for("the node", 30, lambda: [memory for memory in left(flight_folder) if len(memory.open) == 2])
         victim.kill()
         (path,) = files(flight_folder)
         assert path.stat().st_mode & 0o777 == 0o600
@@ -162,7 +167,7 @@ def test_the_node_that_was_running_is_named(tmp_path, flight_folder, generation)
 
 def test_the_duration_goes_up_to_the_death(tmp_path, flight_folder):
     with StrictAgent() as agent:
-        victim = Victim(tmp_path, flight_folder, agent.url, "sleep", 60).begins()
+        victim = Victim(tmp_path, flight_folder, agent.url, "sleep", 60).is_in_node()
         begun = time.monotonic()
         (prompt,) = victim.prompts("begin")
         wait_for("time to pass", 10, lambda: time.monotonic() > begun + 3)
@@ -172,7 +177,7 @@ def test_the_duration_goes_up_to_the_death(tmp_path, flight_folder):
         Victim(tmp_path, flight_folder, agent.url, "once").ends()
         workflow, nodes = split(of_prompt(finals(agent), prompt))
     for span in (workflow, nodes["2"]):
-        assert lived - 1.5 < span["duration"] / 1e9 < lived + 0.5  # signs of life are a second apart
+        assert lived - 2.5 < span["duration"] / 1e9 < lived + 1.5  # signs of life are a second apart, on an idle machine
 
 
 def test_snapshots_are_completed(tmp_path, flight_folder):
@@ -241,9 +246,8 @@ def test_an_agent_that_is_down_at_the_kill_gets_all_when_it_is_back(tmp_path, fl
 def test_an_agent_that_comes_back_during_the_next_run_gets_all(tmp_path, flight_folder):
     """The orphan is tried again once a sending has succeeded."""
     with StrictAgent() as agent:
-        victim = Victim(tmp_path, flight_folder, "http://127.0.0.1:1", "sleep", 60).begins()
+        victim = Victim(tmp_path, flight_folder, "http://127.0.0.1:1", "sleep", 60).is_in_node()
         (prompt,) = victim.prompts("begin")
-        wait_for("the node", 30, lambda: [memory for memory in left(flight_folder) if len(memory.open) == 2])
         victim.kill()
         agent.plan({"kind": "status", "status": 503, "times": 1})  # for the orphan
         following = Victim(tmp_path, flight_folder, agent.url).begins()
@@ -300,8 +304,7 @@ def test_a_program_that_replaces_itself(tmp_path, flight_folder):
 
 def test_a_child_that_outlives_the_process_does_not_keep_its_spans(tmp_path, flight_folder):
     with StrictAgent() as agent:
-        victim = Victim(tmp_path, flight_folder, agent.url, "fork", 60).begins()
-        wait_for("the second workflow", 30, lambda: len(victim.prompts("begin")) == 2)
+        victim = Victim(tmp_path, flight_folder, agent.url, "fork", 60).is_in_node(2)
         (child,) = [int(line[1]) for line in victim.lines() if line[0] == "child"]
         try:
             victim.kill()
@@ -329,8 +332,7 @@ def test_a_supervisor_comes_first_as_long_as_it_lives(tmp_path, flight_folder):
     with StrictAgent() as agent:
         try:
             identity = identity_of(supervisor.pid)
-            victim = Victim(tmp_path, flight_folder, agent.url, "sleep", 60, COMFYDD_SUPERVISOR=identity).begins()
-            wait_for("the node", 30, lambda: [memory for memory in left(flight_folder) if len(memory.open) == 2])
+            victim = Victim(tmp_path, flight_folder, agent.url, "sleep", 60, COMFYDD_SUPERVISOR=identity).is_in_node()
             victim.kill()
             Victim(tmp_path, flight_folder, agent.url, "once").ends()
             assert len(files(flight_folder)) == 1

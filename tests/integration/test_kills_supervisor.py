@@ -62,6 +62,12 @@ class Supervisor:
         assert self.process.poll() is None, self.log.read_text()
         return command_of(self.process.pid)
 
+    def is_in_node(self):
+        """Waits until the second node of its one long workflow sleeps; its command's pid."""
+        wait_for("the node", 30, lambda: self.prompts("in") or self.process.poll() is not None)
+        assert self.process.poll() is None, self.log.read_text()
+        return command_of(self.process.pid)
+
     def kill(self):
         self.process.kill()
         self.process.wait(30)
@@ -156,12 +162,9 @@ def test_a_program_that_replaces_itself(tmp_path, flight_folder, then):
     """As ComfyUI-Manager's restart does: no end of the command, and told as what it was."""
     with StrictAgent() as agent:
         supervisor = Supervisor(tmp_path, agent.url, "exec", "sleep", 60, options=["--restart=never"])
-        command = supervisor.begins()
-        wait_for("its successor", 30, lambda: len(supervisor.prompts("begin")) == 2)
+        command = supervisor.is_in_node()
         if then == "lives":
             wait_for("the job's row", 30, lambda: (tmp_path / "jobs.db").exists() and jobs(tmp_path))
-        else:
-            wait_for("both nodes", 30, lambda: sum(len(memory.open) for memory in kills.left(flight_folder)) == 4)
         kill_stranger(command)
         supervisor.process.wait(30)
         assert not list(flight_folder.iterdir())
@@ -192,8 +195,7 @@ def test_a_program_that_replaced_another_and_dies_at_once(tmp_path, flight_folde
 def test_a_machine_that_was_restarted(tmp_path, flight_folder, by):
     with StrictAgent() as agent:
         supervisor = Supervisor(tmp_path, agent.url, "sleep", 60)
-        command = supervisor.begins()
-        wait_for("the node", 30, lambda: [memory for memory in kills.left(flight_folder) if len(memory.open) == 2])
+        command = supervisor.is_in_node()
         supervisor.kill()
         kill_stranger(command)
         (path,) = flight_folder.iterdir()
@@ -216,8 +218,7 @@ def test_a_machine_that_was_restarted_after_a_program_that_replaced_itself(tmp_p
     """Two memories of one process then: one of before its execv, one of after it."""
     account = kills.Account(flight_folder)
     supervisor = Supervisor(tmp_path, "http://127.0.0.1:1", "exec", "sleep", 60)
-    command = supervisor.begins()
-    wait_for("both nodes", 30, lambda: len([memory for memory in kills.left(flight_folder) if len(memory.open) == 2]) == 2)
+    command = supervisor.is_in_node()
     supervisor.kill()
     kill_stranger(command)
     account.note()
