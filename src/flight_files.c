@@ -255,8 +255,8 @@ int flight_files_claim(const char *path, const struct process_identity *me) {
 
 /* ---- all that are in the folder ---- */
 
-/* Of the file's owner. Its time of modification is no such sign where there is another: whoever tries to send it notes in it
- * what has been told of it. */
+/* Of the process that the file is of. The time of modification is none where there is another: whoever tries to send the file
+ * notes in it what has been told of it. */
 static uint64_t last_sign_ns(const struct candidate *file) {
     if (file->has_header && file->header.version == FLIGHT_VERSION) return file->header.alive_ns;
     return (uint64_t)file->status.st_mtim.tv_sec * SECOND + (uint64_t)file->status.st_mtim.tv_nsec;

@@ -50,8 +50,8 @@ struct flight_header {
     int32_t supervisor_pid;
     uint32_t told; /* 1: after the death, the jobs that were running have been recorded */
     uint64_t supervisor_start_ticks;
-    /* The last sign of life, ns since the Unix epoch (written every second while a span is open), and the figures of then,
-     * in bytes; 0 when unknown. The peak is that of the workflow that was running. */
+    /* The last sign of life, ns since the Unix epoch (written when a workflow begins, and every second while a
+     * span is open), and the figures of then, in bytes; 0 when unknown. The peak is that of the workflow that was running. */
     uint64_t alive_ns;
     uint64_t rss_bytes, ram_available_bytes, vram_allocated_bytes, vram_peak_bytes;
     /* What the watchdog has found, while it is so. */

@@ -57,6 +57,9 @@ struct span *span_start(enum flight_span_kind kind, const struct flight_trace *t
     uint32_t current = __atomic_load_n(&connection, __ATOMIC_ACQUIRE);
     struct flight *flight = __atomic_load_n(&connected, __ATOMIC_ACQUIRE);
     if (!flight) return NULL;
+    /* The exporter's thread gives the others. Were this one left to it, a kill that comes first would leave a span in a file
+     * whose last sign may be days old, which is removed. */
+    if (kind == FLIGHT_WORKFLOW) flight_note_life(flight, start_ns);
     struct span *span = __atomic_exchange_n(&spare, NULL, __ATOMIC_ACQUIRE);
     if (!span) span = malloc(sizeof *span);
     if (!span) {

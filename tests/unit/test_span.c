@@ -144,6 +144,18 @@ static void a_number_is_changed_in_place(void **state) {
     span_renumber(NULL, TAG_NODES_TOTAL, 1);
 }
 
+/* After a day without work nobody would look for spans in the file of a process that is killed at once. */
+static void a_workflow_that_begins_is_a_sign_of_life(void **state) {
+    (void)state;
+    size_t size;
+    const struct flight_header *header = flight_memory(flight, &size);
+    flight_note_life(flight, 5);
+    span_discard(node(70));
+    assert_int_equal(header->alive_ns, 5); /* the exporter's thread gives those in between */
+    span_discard(span_start(FLIGHT_WORKFLOW, &trace, 0, 0, 80));
+    assert_int_equal(header->alive_ns, 80);
+}
+
 static void an_end_before_the_start_is_the_start(void **state) {
     (void)state;
     span_finish(node(1000), 999);
@@ -437,6 +449,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         CONNECTED(a_span_moves_from_a_slot_to_the_ring),
         CONNECTED(a_number_is_changed_in_place),
+        CONNECTED(a_workflow_that_begins_is_a_sign_of_life),
         CONNECTED(an_end_before_the_start_is_the_start),
         CONNECTED(fresh_ids_are_given_and_differ),
         CONNECTED(an_error_carries_what_is_known),
