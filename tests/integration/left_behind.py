@@ -2,20 +2,10 @@
 
 from test_kills import Victim, files
 
-from rig import flight
-from rig.process import wait_for
-
 
 def in_a_node(tmp_path, folder, url, **variables):
     """A process that is in the middle of a node."""
-    victim = Victim(tmp_path, folder, url, "sleep", "60", **variables).begins()
-
-    def is_in_node():
-        memories = [flight.read(path) for path in files(folder)]
-        return any(m.pid == victim.process.pid and m.finished and len(m.open) == 2 for m in memories)
-
-    wait_for("the node", 30, is_in_node)
-    return victim
+    return Victim(tmp_path, folder, url, "sleep", "60", **variables).is_in_node()
 
 
 def killed(tmp_path, folder, url, **variables):

@@ -84,8 +84,8 @@ static void files_do_not_pile_up(void **state) {
     enum { MOST = 16 };
     struct flight_header living = left_header(self);
     left_make(left_name(self, MOST + 2), &living); /* somebody's who lives: neither counted nor removed */
-    for (unsigned i = 0; i < MOST + 2;
-         i++) { /* those that were written to last, when they were looked at, died first */
+    /* Those that died first have been written to last, as when somebody tries to send them. */
+    for (unsigned i = 0; i < MOST + 2; i++) {
         struct flight_header header = left_header(left_somebody_dead());
         header.alive_ns -= (i == 5 ? MOST + 2 : i) * UINT64_C(1000000000);
         left_make(left_name(left_somebody_dead(), i), &header);
