@@ -1,6 +1,7 @@
 #include "trace/span.h"
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "flight.h"
 #include "trace/ids.h"
 
@@ -59,7 +60,7 @@ struct span *span_start(enum flight_span_kind kind, const struct flight_trace *t
     if (!flight) return NULL;
     /* The exporter's thread gives the others. Were this one left to it, a kill that comes first would leave a span in a file
      * whose last sign may be days old, which is removed. */
-    if (kind == FLIGHT_WORKFLOW) flight_note_life(flight, start_ns);
+    if (kind == FLIGHT_WORKFLOW) flight_note_life(flight, clock_wall_ns());
     struct span *span = __atomic_exchange_n(&spare, NULL, __ATOMIC_ACQUIRE);
     if (!span) span = malloc(sizeof *span);
     if (!span) {
