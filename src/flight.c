@@ -1,9 +1,8 @@
 /* The writers' side and the drainer's side of flight memory; flight_view.c is the foreign reader's.
  *
  * Who may write what, and when:
- *   - a slot belongs to the thread that took it, from the compare-and-swap FREE -> TAKEN until it stores
- * FREE;
- *   - an open slot stops being readable (closing_at is set, or it is released) only under the ring's lock, so
+ *   - a slot belongs to the thread that took it until it is free again; both happen under the ring's lock;
+ *   - an open slot stops being readable (closing_at is set, or it is released) only under that lock, so
  *     whoever holds the lock and sees it open reads a span that stays in its place;
  *   - ring_head is stored under the lock, ring_tail by the drainer only; what lies between belongs to the
  * drainer.
@@ -49,8 +48,8 @@ struct flight {
     size_t size;
     unsigned char *slots, *ring; /* in the mapping */
     uint32_t locked;             /* the ring's lock; not in the mapping: a reader needs none */
-    uint32_t taken;              /* slots, so that a full table is not searched */
-    uint32_t hint; /* where a free slot is likely; low ones are used again first, to touch few pages */
+    uint32_t taken;              /* slots; written under the lock */
+    uint32_t hint; /* under the lock: below it no slot is free; low ones are used again first, to touch few pages */
 };
 
 /* ---- entries ---- */
@@ -235,35 +234,42 @@ static struct flight_slot *slot_at(const struct flight *flight, uint32_t index) 
     return (struct flight_slot *)(flight->slots + (size_t)index * FLIGHT_SLOT_SIZE);
 }
 
-struct flight_slot *flight_take_slot(struct flight *flight) {
-    if (__atomic_load_n(&flight->taken, __ATOMIC_RELAXED) >= FLIGHT_SLOT_COUNT) return NULL;
-    uint32_t start = __atomic_load_n(&flight->hint, __ATOMIC_RELAXED);
-    for (uint32_t i = 0; i < FLIGHT_SLOT_COUNT; i++) {
-        uint32_t index = (start + i) % FLIGHT_SLOT_COUNT;
+/* The first free one, TAKEN now; NULL. The lock is held. */
+static struct flight_slot *take_slot(struct flight *flight) {
+    for (uint32_t index = flight->hint; index < FLIGHT_SLOT_COUNT; index++) {
         struct flight_slot *slot = slot_at(flight, index);
-        uint32_t expected = FLIGHT_SLOT_FREE;
         if (__atomic_load_n(&slot->state, __ATOMIC_RELAXED) != FLIGHT_SLOT_FREE) continue;
-        if (!__atomic_compare_exchange_n(&slot->state, &expected, FLIGHT_SLOT_TAKEN, false, __ATOMIC_ACQUIRE,
-                                         __ATOMIC_RELAXED))
-            continue;
-        __atomic_add_fetch(&flight->taken, 1, __ATOMIC_RELAXED);
-        __atomic_store_n(&flight->hint, (index + 1) % FLIGHT_SLOT_COUNT, __ATOMIC_RELAXED);
-        __atomic_store_n(&slot->closing_at, 0, __ATOMIC_RELAXED);
-        memset(&slot->span, 0, sizeof slot->span);
+        __atomic_store_n(&slot->state, FLIGHT_SLOT_TAKEN, __ATOMIC_RELAXED);
+        __atomic_store_n(&flight->taken, flight->taken + 1, __ATOMIC_RELAXED);
+        flight->hint = index + 1;
         return slot;
     }
+    flight->hint = FLIGHT_SLOT_COUNT;
     return NULL;
 }
 
-void flight_release_slot(struct flight *flight, struct flight_slot *slot) {
+/* The lock is held. */
+static void free_slot(struct flight *flight, struct flight_slot *slot) {
     uint32_t index = (uint32_t)(((unsigned char *)slot - flight->slots) / FLIGHT_SLOT_SIZE);
-    bool readable = !slot->closing_at;
-    if (readable) spin_lock(&flight->locked);
     __atomic_store_n(&slot->state, FLIGHT_SLOT_FREE, __ATOMIC_RELEASE);
-    if (readable) spin_unlock(&flight->locked);
-    __atomic_sub_fetch(&flight->taken, 1, __ATOMIC_RELAXED);
-    if (index < __atomic_load_n(&flight->hint, __ATOMIC_RELAXED))
-        __atomic_store_n(&flight->hint, index, __ATOMIC_RELAXED);
+    __atomic_store_n(&flight->taken, flight->taken - 1, __ATOMIC_RELAXED);
+    if (index < flight->hint) flight->hint = index;
+}
+
+struct flight_slot *flight_take_slot(struct flight *flight) {
+    spin_lock(&flight->locked);
+    struct flight_slot *slot = take_slot(flight);
+    spin_unlock(&flight->locked);
+    if (!slot) return NULL;
+    __atomic_store_n(&slot->closing_at, 0, __ATOMIC_RELAXED);
+    memset(&slot->span, 0, sizeof slot->span);
+    return slot;
+}
+
+void flight_release_slot(struct flight *flight, struct flight_slot *slot) {
+    spin_lock(&flight->locked);
+    free_slot(flight, slot);
+    spin_unlock(&flight->locked);
 }
 
 uint32_t flight_slots_taken(const struct flight *flight) {
@@ -353,6 +359,7 @@ bool flight_append(struct flight *flight, const struct flight_span *span, const 
     uint64_t end = end_of_record(head, size, &padding);
     bool fits = size <= FLIGHT_RING_SIZE &&
                 end - __atomic_load_n(&header->ring_tail, __ATOMIC_ACQUIRE) <= FLIGHT_RING_SIZE;
+    __atomic_store_n(&header->spans_recorded, header->spans_recorded + 1, __ATOMIC_RELAXED);
     if (fits) {
         if (padding) {
             struct flight_record *filler = record_at(flight, head);
@@ -365,7 +372,7 @@ bool flight_append(struct flight *flight, const struct flight_span *span, const 
     } else {
         __atomic_add_fetch(&header->spans_dropped, 1, __ATOMIC_RELAXED);
     }
-    __atomic_add_fetch(&header->spans_recorded, 1, __ATOMIC_RELAXED);
+    if (slot) free_slot(flight, slot);
     spin_unlock(&flight->locked);
     return fits;
 }
@@ -416,8 +423,11 @@ struct flight_counts flight_counts(const struct flight *flight) {
 }
 
 void flight_count_lost(struct flight *flight) {
-    __atomic_add_fetch(&flight->header->spans_recorded, 1, __ATOMIC_RELAXED);
-    __atomic_add_fetch(&flight->header->spans_dropped, 1, __ATOMIC_RELAXED);
+    struct flight_header *header = flight->header;
+    spin_lock(&flight->locked);
+    __atomic_store_n(&header->spans_recorded, header->spans_recorded + 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&header->spans_dropped, 1, __ATOMIC_RELAXED); /* the drainer counts there too */
+    spin_unlock(&flight->locked);
 }
 
 const void *flight_identity(const struct flight *flight, size_t *size) {

@@ -91,8 +91,8 @@ struct flight_slot *flight_take_slot(struct flight *flight);
 void flight_release_slot(struct flight *flight, struct flight_slot *slot);
 
 /* Moves a finished span into the ring: the span with its entries (span->tags_size bytes at `tags`) and `more_size`
- * further bytes of entries at `more`. `slot` is the span's slot, or NULL: its closing_at is set so that a reader never
- * sees the span twice or not at all. Returns false when the ring is full: then the span is dropped and counted. */
+ * further bytes of entries at `more`. `slot` is the span's slot, or NULL; it is free afterwards, and a reader never sees the
+ * span twice or not at all. Returns false when the ring is full: then the span is dropped and counted. */
 bool flight_append(struct flight *flight, const struct flight_span *span, const void *tags, const void *more,
                    size_t more_size, struct flight_slot *slot);
 

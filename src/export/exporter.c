@@ -226,10 +226,13 @@ int exporter_start(struct flight *flight, const struct config *config) {
     return error;
 }
 
-void exporter_wake(const struct flight_span *span) {
-    (void)span;
+void exporter_wake(enum flight_span_kind kind) {
     if (!__atomic_load_n(&control.running, __ATOMIC_ACQUIRE)) return;
-    request(flight_fill(control.flight) >= HALF_FULL ? REQUEST_SEND | REQUEST_ROOM : REQUEST_SEND);
+    uint32_t bits = flight_fill(control.flight) >= HALF_FULL ? REQUEST_SEND | REQUEST_ROOM : REQUEST_SEND;
+    /* Without the write, which waits for memory, the thread may withdraw the request and not see this span yet. It will when
+     * the node's workflow ends, at the latest. */
+    if (kind == FLIGHT_NODE && (__atomic_load_n(&control.requests, __ATOMIC_RELAXED) & bits) == bits) return;
+    request(bits);
 }
 
 /* A child after vfork shares our memory, but not the thread. */

@@ -31,9 +31,10 @@ void exporter_on_beat(void (*beat)(struct flight *flight));
  * quick succession. Any thread; never waits. */
 void exporter_sample_memory(void);
 
-/* A span was finished, or a workflow has begun: the thread will look what is due, once per flush interval. Any thread; never
- * waits. Suits span_connect. */
-void exporter_wake(const struct flight_span *span);
+/* A span of that kind was finished, or a workflow has begun: the thread will look what is due, once per flush interval. In a
+ * rare race a node's goes unnoticed until the next span; its workflow's never does. Any thread; never waits. Suits
+ * span_connect. */
+void exporter_wake(enum flight_span_kind kind);
 
 /* Asks for everything finished to be sent, and waits until that has been done or has failed, at most `timeout_ms`.
  * Returns whether nothing is left. Not from the exporter's thread. Safe in a process without exporter (true). */

@@ -22,12 +22,12 @@ struct span {
 /* Counted up by every connect and disconnect: a span of an earlier connection is dead, its slot may be unmapped. */
 static uint32_t connection;
 static struct flight *connected;
-static void (*wake_up)(const struct flight_span *span);
+static void (*wake_up)(enum flight_span_kind kind);
 
 /* The last one that ended, for the next: most nodes run one after the other. */
 static struct span *spare;
 
-void span_connect(struct flight *flight, void (*wake)(const struct flight_span *span)) {
+void span_connect(struct flight *flight, void (*wake)(enum flight_span_kind kind)) {
     __atomic_store_n(&wake_up, wake, __ATOMIC_RELAXED);
     __atomic_add_fetch(&connection, 1, __ATOMIC_RELAXED);
     __atomic_store_n(&connected, flight, __ATOMIC_RELEASE);
@@ -85,7 +85,7 @@ struct span *span_start(enum flight_span_kind kind, const struct flight_trace *t
     span->data->start_ns = start_ns;
     span->data->kind = (uint16_t)kind;
     if (span->slot) __atomic_store_n(&span->slot->state, FLIGHT_SLOT_OPEN, __ATOMIC_RELEASE);
-    if (kind == FLIGHT_WORKFLOW) __atomic_load_n(&wake_up, __ATOMIC_RELAXED)(span->data);
+    if (kind == FLIGHT_WORKFLOW) __atomic_load_n(&wake_up, __ATOMIC_RELAXED)(kind);
     return span;
 }
 
@@ -195,18 +195,36 @@ static void free_span(struct span *span) {
     if (span) free(span);
 }
 
-void span_finish(struct span *span, uint64_t end_ns) {
-    if (alive(span)) {
-        struct flight *flight = __atomic_load_n(&connected, __ATOMIC_ACQUIRE);
-        void (*wake)(const struct flight_span *span) = __atomic_load_n(&wake_up, __ATOMIC_RELAXED);
-        struct flight_span *data = span->data;
-        __atomic_store_n(&data->end_ns, end_ns > data->start_ns ? end_ns : data->start_ns, __ATOMIC_RELAXED);
-        const void *tags = span->slot ? span->slot + 1 : NULL;
-        flight_append(flight, data, tags, span->more.data, span->more.size, span->slot);
-        wake(data); /* before the slot, and the data with it, is somebody else's */
-        if (span->slot) flight_release_slot(flight, span->slot);
-    }
+/* The ring's memory is cold, and an instruction that locks waits until all is there that was written before: none of
+ * ours comes after the record. */
+static void finish_in_slot(struct span *span) {
+    struct flight_slot *slot = span->slot;
+    struct buf more = span->more;
+    span->more = (struct buf){0};
     free_span(span);
+    flight_append(__atomic_load_n(&connected, __ATOMIC_ACQUIRE), &slot->span, slot + 1, more.data, more.size, slot);
+    if (more.data) buf_finish(&more);
+}
+
+static void finish_in_heap(struct span *span) {
+    flight_append(__atomic_load_n(&connected, __ATOMIC_ACQUIRE), &span->own, NULL, span->more.data,
+                  span->more.size, NULL);
+    free_span(span);
+}
+
+void span_finish(struct span *span, uint64_t end_ns) {
+    if (!alive(span)) {
+        free_span(span);
+        return;
+    }
+    struct flight_span *data = span->data;
+    enum flight_span_kind kind = data->kind;
+    __atomic_store_n(&data->end_ns, end_ns > data->start_ns ? end_ns : data->start_ns, __ATOMIC_RELAXED);
+    if (span->slot)
+        finish_in_slot(span);
+    else
+        finish_in_heap(span);
+    __atomic_load_n(&wake_up, __ATOMIC_RELAXED)(kind);
 }
 
 void span_discard(struct span *span) {

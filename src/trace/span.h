@@ -23,8 +23,8 @@ struct flight_figures;
 struct span;
 
 /* Makes `flight` (borrowed) the place where spans live, and `wake` the function called, on the caller's thread, after
- * each finished span (one dropped by a full ring too) and each workflow begun; it must not block. */
-void span_connect(struct flight *flight, void (*wake)(const struct flight_span *span));
+ * each finished span (one dropped by a full ring too) and each workflow begun, with its kind; it must not block. */
+void span_connect(struct flight *flight, void (*wake)(enum flight_span_kind kind));
 
 /* No more spans into that flight memory: it may go once no call is under way. Spans still open are dead, and never
  * touch it again; they are abandoned by the caller's own span_discard. */

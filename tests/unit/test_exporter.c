@@ -196,7 +196,7 @@ static void without_an_exporter_nothing_is_left(void **state) {
     (void)state;
     assert_true(exporter_flush(0));
     assert_true(exporter_stop(0));
-    exporter_wake(NULL);
+    exporter_wake(FLIGHT_WORKFLOW);
     exporter_sample_memory();
     exporter_forked();
 }
