@@ -49,7 +49,8 @@ struct flight {
     unsigned char *slots, *ring; /* in the mapping */
     uint32_t locked;             /* the ring's lock; not in the mapping: a reader needs none */
     uint32_t taken;              /* slots; written under the lock */
-    uint32_t hint; /* under the lock: below it no slot is free; low ones are used again first, to touch few pages */
+    uint32_t
+        hint; /* under the lock: below it no slot is free; low ones are used again first, to touch few pages */
 };
 
 /* ---- entries ---- */

@@ -1,12 +1,23 @@
 #include "comfy/calls.h"
 
+#include "base/each_node.h"
 #include "python/bridge.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static struct call *calls;
-static size_t count, room, prompts;
+EACH_NODE static struct call *calls;
+EACH_NODE static size_t count, room, prompts;
+EACH_NODE unsigned calls_changes;
+
+void prompt_free(struct prompt *prompt) {
+    if (!prompt) return;
+    graph_close(&prompt->graph);
+    python_decref(prompt->executor);
+    python_decref(prompt->nodes);
+    python_decref(prompt->extra_data);
+    free(prompt);
+}
 
 struct call *calls_push(void *key, struct workflow *workflow, struct node *node, uint64_t mono_ns) {
     if (count == room) {
@@ -19,6 +30,7 @@ struct call *calls_push(void *key, struct workflow *workflow, struct node *node,
     calls[count] = (struct call){
         .key = key, .workflow = workflow, .node = node, .thread = pthread_self(), .entered_ns = mono_ns};
     prompts += !node;
+    calls_changes++;
     return &calls[count++];
 }
 
@@ -41,6 +53,7 @@ struct call calls_take(struct call *call) {
     struct call taken = *call;
     size_t at = (size_t)(call - calls);
     count--;
+    calls_changes++;
     if (at < count) memmove(call, call + 1, (count - at) * sizeof *call);
     prompts -= !taken.node;
     return taken;
@@ -48,10 +61,7 @@ struct call calls_take(struct call *call) {
 
 void calls_finish(struct call *taken) {
     if (taken->bridge) bridge_leave(taken->bridge);
-    graph_close(&taken->graph);
-    python_decref(taken->executor);
-    python_decref(taken->prompt);
-    python_decref(taken->extra_data);
+    prompt_free(taken->prompt);
     python_decref(taken->id);
     python_decref(taken->results);
 }
@@ -106,7 +116,7 @@ struct call *calls_prompt_of(PyObject *prompt_id, PyObject *extra_data) {
         struct call *call = &calls[i];
         if (call->node || (prompt_id && !is_id_of(call, prompt_id))) continue;
         bool same_thread = pthread_equal(call->thread, self);
-        bool same_data = extra_data && call->extra_data == extra_data;
+        bool same_data = extra_data && call->prompt->extra_data == extra_data;
         if (!prompt_id && !same_data && !same_thread) continue;
         int score = 2 * same_data + same_thread;
         if (score > best_score) {
@@ -123,4 +133,5 @@ size_t calls_prompts(void) {
 
 void calls_forget(void) {
     count = prompts = 0;
+    calls_changes++;
 }

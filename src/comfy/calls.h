@@ -1,7 +1,7 @@
 /* calls: the watched calls that have been entered and not left, in order of entry.
  *
- * Needs the GIL. Pointers to calls are good until the next push or pop: what runs Python code in between looks its call
- * up again. */
+ * Needs the GIL. Pointers to calls are good until the next push or pop: after Python code has run, calls_again says which
+ * call it is now. */
 #ifndef COMFYDD_CALLS_H
 #define COMFYDD_CALLS_H
 
@@ -11,29 +11,41 @@
 
 #include <pthread.h>
 
+/* What a prompt's call was given. References are owned; any may be NULL. */
+struct prompt {
+    PyObject *executor, *nodes, *extra_data;
+    struct graph graph;
+};
+
 /* A prompt's call (node NULL) or a node's. */
 struct call {
     void *key; /* the watch's name for the activation */
     struct workflow *workflow;
     struct node *node;
     pthread_t thread;
-    /* A prompt's; owned. */
-    PyObject *executor, *prompt, *extra_data;
-    struct graph graph;
-    /* A node's. */
-    PyObject *results; /* owned: where the executor notes what is done; may be NULL */
-    bool done_before;  /* it was there already at entry */
-    /* Of both. */
-    PyObject *id;        /* owned: the prompt's or the node's; may be NULL */
-    PyObject *bridge;    /* owned: what bridge_enter gave, or NULL */
-    uint64_t entered_ns; /* monotonic */
+    struct prompt *prompt; /* owned; NULL: a node's */
+    PyObject *results;     /* owned; a node's: where the executor notes what is done; may be NULL */
+    bool done_before;      /* it was there already at entry */
+    PyObject *id;          /* owned: the prompt's or the node's; may be NULL */
+    PyObject *bridge;      /* owned: what bridge_enter gave, or NULL */
+    uint64_t entered_ns;   /* monotonic */
 };
+
+void prompt_free(struct prompt *prompt);
 
 /* A new call of this thread at the end; NULL without memory. */
 struct call *calls_push(void *key, struct workflow *workflow, struct node *node, uint64_t mono_ns);
 
 /* The call with this key; NULL when there is none. */
 struct call *calls_find(const void *key);
+
+/* Grows with each push and pop. */
+extern unsigned calls_changes;
+
+/* The call with this key, which was `call` when calls_changes was `then`; NULL when it is gone. */
+static inline struct call *calls_again(struct call *call, const void *key, unsigned then) {
+    return calls_changes == then ? call : calls_find(key);
+}
 
 /* Shows `span_id` to ddtrace as its parent until the call is taken out. Runs Python code. */
 void calls_enter_bridge(const void *key, const struct workflow *workflow, uint64_t span_id);

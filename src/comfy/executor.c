@@ -1,6 +1,7 @@
 #include "comfy/executor.h"
 
 #include "base/clock.h"
+#include "base/each_node.h"
 #include "base/log.h"
 #include "comfy/attribution.h"
 #include "comfy/calls.h"
@@ -27,11 +28,11 @@
  * library's, or has lost the GIL. */
 #define PATIENCE_MS 20
 
-static struct workflow *workflows; /* all that are open */
+EACH_NODE static struct workflow *workflows; /* all that are open */
 static void (*read_settings)(void);
 static void (*start_tracing)(void);
-static bool tracing; /* start_tracing has been called in this process */
-static bool forked;  /* set by executor_forked, acted upon under the GIL */
+EACH_NODE static bool tracing; /* start_tracing has been called in this process */
+EACH_NODE static bool forked;  /* set by executor_forked, acted upon under the GIL */
 static const struct watch_handler prompt_handler, node_handler;
 
 void executor_init(void (*settings)(void), void (*start)(void)) {
@@ -111,7 +112,16 @@ static struct workflow *open_workflow(const char *id, PyObject *extra_data) {
  * workflow. */
 static bool is_reentry(PyObject *executor, const char *id) {
     struct call *outer = calls_innermost_prompt();
-    return outer && outer->executor == executor && strcmp(outer->workflow->prompt_id, id) == 0;
+    return outer && outer->prompt->executor == executor && strcmp(outer->workflow->prompt_id, id) == 0;
+}
+
+static struct prompt *read_prompt(const struct watch_call *watched) {
+    struct prompt *prompt = calloc(1, sizeof *prompt);
+    if (!prompt) return NULL;
+    prompt->executor = watch_argument(watched, PROMPT_EXECUTOR);
+    prompt->nodes = watch_argument(watched, PROMPT_PROMPT);
+    prompt->extra_data = watch_argument(watched, PROMPT_EXTRA_DATA);
+    return prompt;
 }
 
 static void prompt_entered(const struct watch_call *watched, void *key, void *context) {
@@ -121,29 +131,24 @@ static void prompt_entered(const struct watch_call *watched, void *key, void *co
         tracing = true;
         start_tracing();
     }
-    PyObject *executor = watch_argument(watched, PROMPT_EXECUTOR),
-             *prompt = watch_argument(watched, PROMPT_PROMPT);
-    PyObject *prompt_id = watch_argument(watched, PROMPT_ID),
-             *extra_data = watch_argument(watched, PROMPT_EXTRA_DATA);
+    struct prompt *prompt = read_prompt(watched);
+    PyObject *prompt_id = watch_argument(watched, PROMPT_ID);
     char id[WORKFLOW_ID_SIZE];
     python_text(prompt_id, id, sizeof id);
-    struct workflow *workflow = is_reentry(executor, id) ? NULL : open_workflow(id, extra_data);
+    bool traced = prompt && !is_reentry(prompt->executor, id);
+    struct workflow *workflow = traced ? open_workflow(id, prompt->extra_data) : NULL;
     struct call *call = workflow ? calls_push(key, workflow, NULL, workflow->mono_ns) : NULL;
     if (!call) { /* none, or no memory to know it by */
         if (workflow) {
             forget(workflow);
             workflow_abandon(workflow);
         }
-        python_decref(executor);
-        python_decref(prompt);
+        prompt_free(prompt);
         python_decref(prompt_id);
-        python_decref(extra_data);
         return;
     }
     call->id = prompt_id;
-    call->executor = executor;
     call->prompt = prompt;
-    call->extra_data = extra_data;
     attribution_set(workflow, NULL);
     calls_enter_bridge(key, workflow, workflow->span_id);
 }
@@ -184,12 +189,12 @@ static __attribute__((cold)) void report_cached(const void *prompt_key, PyObject
     struct workflow *workflow = call->workflow;
     if (workflow->cached_listed || !workflow->config->cached_nodes) return;
     workflow->cached_listed = true;
-    PyObject *prompt = python_newref(call->prompt), *ids = NULL;
+    PyObject *prompt = python_newref(call->prompt->nodes), *ids = NULL;
     if (outputs) {
         ids = PySequence_List(
             outputs); /* its keys: at the first node's call, all of them are from earlier runs */
     } else {
-        PyObject *message = status_message(call->executor, workflow->prompt_id, "execution_cached");
+        PyObject *message = status_message(call->prompt->executor, workflow->prompt_id, "execution_cached");
         ids = python_item(message, "nodes");
         python_decref(message);
     }
@@ -232,7 +237,7 @@ static void prompt_left(const struct watch_call *watched, void *key, void *conte
     struct call *call = calls_find(key);
     if (!call) return;
     struct workflow *workflow = call->workflow;
-    PyObject *executor = python_newref(call->executor);
+    PyObject *executor = python_newref(call->prompt->executor);
     report_cached(key, NULL);
     if (raised) raised_out_of(workflow, value, now);
     if (raised) span_note_raised(true); /* before the workflow ends: that wakes who looks at it */
@@ -272,7 +277,7 @@ static bool has_result(const struct generation *generation, PyObject *results, P
 
 /* Whether it may have a result before it is called: only the recursive executors know results of earlier prompts. */
 static bool may_have_result(const struct generation *generation, const struct node *node) {
-    return generation->recursive || !node || node->executions || node->done;
+    return generation->recursive || node->executions || node->done;
 }
 
 static void describe(const struct watch_call *watched, struct graph *graph, PyObject *id,
@@ -285,15 +290,16 @@ static void describe(const struct watch_call *watched, struct graph *graph, PyOb
 }
 
 /* With what the prompt's call keeps of its graph; that is taken out meanwhile, because Python code may run. */
-static void describe_of(void *prompt_key, const struct watch_call *watched, PyObject *id,
+static void describe_of(struct call *prompt, const struct watch_call *watched, PyObject *id,
                         struct graph_node *described) {
-    struct call *prompt = calls_find(prompt_key);
-    struct graph graph = prompt->graph;
-    prompt->graph = (struct graph){0};
+    unsigned then = calls_changes;
+    void *key = prompt->key;
+    struct graph graph = prompt->prompt->graph;
+    prompt->prompt->graph = (struct graph){0};
     describe(watched, &graph, id, described);
-    prompt = calls_find(prompt_key);
-    if (prompt && !prompt->graph.source)
-        prompt->graph = graph;
+    prompt = calls_again(prompt, key, then);
+    if (prompt && !prompt->prompt->graph.source)
+        prompt->prompt->graph = graph;
     else
         graph_close(&graph);
 }
@@ -317,10 +323,13 @@ static struct call *prompt_of(const struct watch_call *watched) {
     return prompt;
 }
 
-/* The node of that id, where the prompt's call is still under way. */
-static struct node *node_of(const void *prompt_key, uint64_t id_hash) {
-    struct call *prompt = calls_find(prompt_key);
-    return prompt ? workflow_node(prompt->workflow, id_hash) : NULL;
+/* After Python code may have run, since calls_changes was `then`: what the prompt's call and the node are now, NULL when the
+ * call has gone. */
+static inline void look_again(struct call **prompt, struct node **node, const void *prompt_key,
+                              uint64_t id_hash, unsigned then) {
+    if (calls_changes == then) return;
+    *prompt = calls_find(prompt_key);
+    *node = *prompt ? workflow_node((*prompt)->workflow, id_hash) : NULL;
 }
 
 /* A substitute (comfy/substitutes) that calls the executor's own function after all. */
@@ -353,25 +362,31 @@ static void node_entered(const struct watch_call *watched, void *key, void *cont
         return;
     }
     prompt->workflow->nodes_called = true;
-    /* What is asked of the program's objects here may run any code of it: all is looked up again. */
+    /* What is asked of the program's objects here may run any code of it. */
+    unsigned then = calls_changes;
     void *prompt_key = prompt->key;
     PyObject *results = watch_argument(watched, generation->recursive ? NODE_OUTPUTS : NODE_EXECUTED);
-    if (!prompt->workflow->cached_listed) report_cached(prompt_key, generation->recursive ? results : NULL);
-    struct node *node = node_of(prompt_key, id_hash);
+    if (!prompt->workflow->cached_listed) {
+        report_cached(prompt_key, generation->recursive ? results : NULL);
+        prompt = calls_again(prompt, prompt_key, then);
+    }
+    struct node *node = prompt ? workflow_node(prompt->workflow, id_hash) : NULL;
     bool done_before = false;
-    if (may_have_result(generation, node)) {
+    if (node && may_have_result(generation, node)) {
+        then = calls_changes;
         done_before = has_result(generation, results, id);
-        node = node_of(prompt_key, id_hash);
+        look_again(&prompt, &node, prompt_key, id_hash, then);
     }
     /* A node that is done may be called again, to hand out its result. Should it really run again, its span is made at
      * the end of the call. */
     bool begins = node && !done_before && !node->done && !node->span;
     struct graph_node described;
     if (begins) {
-        describe_of(prompt_key, watched, id, &described);
-        node = node_of(prompt_key, id_hash);
+        then = calls_changes;
+        describe_of(prompt, watched, id, &described);
+        look_again(&prompt, &node, prompt_key, id_hash, then);
     }
-    struct workflow *workflow = node ? calls_find(prompt_key)->workflow : NULL;
+    struct workflow *workflow = node ? prompt->workflow : NULL;
     if (workflow && generation->recursive) outer_node_waits(workflow, true, now);
     struct call *call = workflow ? calls_push(key, workflow, node, now) : NULL;
     if (!call) {

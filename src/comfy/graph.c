@@ -1,16 +1,16 @@
 #include "comfy/graph.h"
 
+#include "base/each_node.h"
+
 /* Of a dict. */
 static PyObject *item_of(PyObject *dictionary, PyObject *id) {
-    /* Most are empty, which is known sooner than that an id is not there. */
-    if (PyDict_Size(dictionary) == 0) return NULL;
     PyObject *value = PyDict_GetItemWithError(dictionary, id);
     if (!value && PyErr_Occurred()) PyErr_Clear();
     return value;
 }
 
 PyObject *graph_item(PyObject *dictionary, PyObject *id) {
-    return dictionary && PyDict_Check(dictionary) ? item_of(dictionary, id) : NULL;
+    return dictionary && python_is_dict(dictionary) ? item_of(dictionary, id) : NULL;
 }
 
 /* The text of *object, which is owned, and becomes the one that the text belongs to. */
@@ -26,7 +26,7 @@ static const char *text_of(PyObject **object) {
 }
 
 static bool read_class_type(PyObject *dictionary, PyObject *id, struct graph_node *node) {
-    static PyObject *key; /* owned */
+    EACH_NODE static PyObject *key; /* owned */
     if (!key && !(key = PyUnicode_InternFromString("class_type"))) PyErr_Clear();
     PyObject *item = key ? item_of(dictionary, id) : NULL;
     PyObject *class_type = item ? graph_item(item, key) : NULL;
@@ -97,7 +97,11 @@ void graph_close(struct graph *graph) {
 
 static bool find(const struct graph *graph, PyObject *id, struct graph_node *node) {
     for (int i = 0; i < GRAPH_DICTS; i++) {
-        if (!graph->dicts[i] || !read_class_type(graph->dicts[i], id, node)) continue;
+        PyObject *dictionary = graph->dicts[i];
+        if (!dictionary) continue;
+        /* Most of the others are empty, which is known sooner than that an id is not there. */
+        if (i != ORIGINAL && PyDict_Size(dictionary) == 0) continue;
+        if (!read_class_type(dictionary, id, node)) continue;
         if (i != ORIGINAL) read_expansion(graph->source, id, node);
         return true;
     }
@@ -105,8 +109,9 @@ static bool find(const struct graph *graph, PyObject *id, struct graph_node *nod
 }
 
 void graph_describe(struct graph *graph, PyObject *id, struct graph_node *node) {
-    *node = (struct graph_node){.texts = {"", "", "", ""}, .id = python_newref(id)};
-    node->texts.id = text_of(&node->id);
+    size_t size;
+    *node = (struct graph_node){.texts = {"", "", "", ""}};
+    node->texts.id = python_utf8(id, &size, &node->id);
     if (!graph->source || find(graph, id, node)) return;
     read_dicts(graph); /* the program has other ones now? */
     find(graph, id, node);

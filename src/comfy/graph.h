@@ -7,7 +7,7 @@
 #include "comfy/workflow.h"
 #include "python/python_api.h"
 
-/* What describes a node, and the objects that its texts belong to. */
+/* What describes a node, and the objects that its texts belong to, but for the caller's own id. */
 struct graph_node {
     struct node_description texts;
     PyObject *id, *class_type, *display, *parent; /* owned; some may be NULL */
@@ -26,7 +26,7 @@ struct graph {
 void graph_open(struct graph *graph, PyObject *source);
 void graph_close(struct graph *graph);
 
-/* Fills *node in, which is graph_node_finish's afterwards. */
+/* Fills *node in, which is graph_node_finish's afterwards; `id` stays the caller's until then. */
 void graph_describe(struct graph *graph, PyObject *id, struct graph_node *node);
 void graph_node_finish(struct graph_node *node);
 

@@ -1,6 +1,7 @@
 #include "comfy/memory.h"
 
 #include "base/clock.h"
+#include "base/each_node.h"
 #include "base/log.h"
 #include "comfy/allocations.h"
 #include "comfy/failure.h"
@@ -29,13 +30,13 @@ struct memory {
 };
 
 /* The last one that was closed, for the next: most nodes run one after the other. */
-static struct memory *spare;
+EACH_NODE static struct memory *spare;
 
 /* Out-of-memories that c10 did not report: those of the cudaMallocAsync backend. */
 static uint64_t unreported_ooms;
 
 /* The sample of the host that was noted last for who comes after a kill; many nodes get the same one. */
-static struct meminfo noted;
+EACH_NODE static struct meminfo noted;
 
 void memory_start(void) {
     static bool started;

@@ -1,5 +1,7 @@
 #include "comfy/outcome.h"
 
+#include "base/each_node.h"
+
 #include <string.h>
 
 static bool is_same_node(PyObject *details, const struct node *node) {
@@ -16,7 +18,7 @@ static void set_failure(struct outcome *outcome, PyObject *exception, PyObject *
 }
 
 static enum node_result result_of(PyObject *result) {
-    static PyObject *success; /* owned: the Enum member that most calls return */
+    EACH_NODE static PyObject *success; /* owned: the Enum member that most calls return */
     if (result == success) return NODE_SUCCESS;
     PyObject *name = python_attribute(result, "_name_"); /* a member's own attribute; .name may run code */
     char text[32];
@@ -40,18 +42,21 @@ static void init(struct outcome *outcome, enum node_result result) {
 void outcome_returned(struct outcome *outcome, const struct generation *generation, const struct node *node,
                       PyObject *value) {
     init(outcome, NODE_SUCCESS);
-    if (!PyTuple_Check(value) || PyTuple_Size(value) < 3) return;
-    PyObject *result = PyTuple_GetItem(value, 0), *details = PyTuple_GetItem(value, 1); /* borrowed */
+    if (!python_is_tuple(value) || PyTuple_Size(value) < 3) return;
+    PyObject *result = PyTuple_GetItem(value, 0); /* borrowed, as the others */
+    bool failed;
     if (generation->recursive) {
-        bool failed = PyObject_IsTrue(result) == 0; /* a bool */
+        failed = PyObject_IsTrue(result) == 0; /* a bool */
         PyErr_Clear();
         if (failed) outcome->result = NODE_FAILURE;
-        outcome->elsewhere = failed && !is_same_node(details, node);
     } else {
         outcome->result = result_of(result);
+        failed = outcome->result == NODE_FAILURE;
     }
-    if (outcome->result == NODE_FAILURE && !outcome->elsewhere)
-        set_failure(outcome, PyTuple_GetItem(value, 2), details);
+    if (!failed) return;
+    PyObject *details = PyTuple_GetItem(value, 1);
+    outcome->elsewhere = generation->recursive && !is_same_node(details, node);
+    if (!outcome->elsewhere) set_failure(outcome, PyTuple_GetItem(value, 2), details);
 }
 
 void outcome_raised(struct outcome *outcome, const struct workflow *workflow, PyObject *exception) {

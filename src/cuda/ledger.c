@@ -1,5 +1,6 @@
 #include "cuda/ledger.h"
 
+#include "base/each_node.h"
 #include "base/log.h"
 #include "base/spin.h"
 #include "cuda/owners.h"
@@ -39,7 +40,7 @@ struct region {
 static struct shard shards[SHARDS];
 static struct region *region;
 static uint32_t chunks; /* how many have been taken */
-static bool recording, lost;
+EACH_NODE static bool recording, lost;
 static bool nothing_special; /* recording, with a region and without a source of stacks */
 static uint32_t (*capture)(uint64_t size);
 static uint32_t physical_lock; /* of holds and mappings; taken before a shard's lock, never after */

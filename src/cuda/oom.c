@@ -1,6 +1,7 @@
 #include "cuda/oom.h"
 
 #include "base/clock.h"
+#include "base/each_node.h"
 #include "base/spin.h"
 #include "cuda/ledger.h"
 #include "cuda/owners.h"
@@ -21,7 +22,7 @@ struct candidate {
 /* All under `lock`. */
 static uint32_t lock;
 static struct oom_picture pictures[PICTURES];
-static uint64_t serial;
+EACH_NODE static uint64_t serial;
 static struct candidate table[TABLE];
 
 /* What the driver last said. One for all threads: PyTorch asks right after the failed call. */

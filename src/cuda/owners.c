@@ -1,5 +1,7 @@
 #include "cuda/owners.h"
 
+#include "base/each_node.h"
+
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -21,11 +23,11 @@ struct owner {
     uint64_t others[LEDGER_DEVICES][COUNTS]; /* all but owners_mine; 0 for devices that have no counts */
 };
 
-static struct owner *table; /* OWNERS of them; NULL before the first. [0] is nobody */
-static uint32_t searched_to, first_at_work;
-static uint32_t by_default; /* whom threads that work for nobody work for */
+EACH_NODE static struct owner *table; /* OWNERS of them; NULL before the first. [0] is nobody */
+EACH_NODE static uint32_t searched_to, first_at_work;
+EACH_NODE static uint32_t by_default; /* whom threads that work for nobody work for */
 
-struct owners_mine *owners_mine; /* as many; set before `table` */
+EACH_NODE struct owners_mine *owners_mine; /* as many; set before `table` */
 __thread struct owners_here owners_here;
 
 static struct owner *get(uint32_t owner) {

@@ -1,5 +1,6 @@
 #include "cuda/usage.h"
 
+#include "base/each_node.h"
 #include "base/spin.h"
 
 #include <stdbool.h>
@@ -23,9 +24,9 @@ static uint32_t lock;
 static struct device_usage devices[LEDGER_DEVICES];
 static int64_t peak_of_all; /* of the sum of all devices, under `lock`; kept from the second device on */
 static uint64_t pinned, out_of_memory;
-static uint32_t used, async;  /* bit n: device n */
-static unsigned shares_given; /* how often a thread has been given a share to itself */
-static struct usage_window windows = {.next = &windows, .previous = &windows};
+EACH_NODE static uint32_t used, async; /* bit n: device n */
+static unsigned shares_given;          /* how often a thread has been given a share to itself */
+EACH_NODE static struct usage_window windows = {.next = &windows, .previous = &windows};
 
 static uint64_t get(const uint64_t *value) {
     return __atomic_load_n(value, __ATOMIC_RELAXED);

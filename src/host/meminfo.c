@@ -1,5 +1,6 @@
 #include "host/meminfo.h"
 
+#include "base/each_node.h"
 #include "base/file.h"
 #include "host/cgroup.h"
 
@@ -20,9 +21,9 @@
 
 /* The last sample. The two figures are independent of each other, so a reader that gets one from this sample and one
  * from the next (at least 8 ms later) has lost nothing: no sequence lock is needed. */
-static _Atomic uint64_t sampled_at; /* 0: never */
-static _Atomic uint64_t available_bytes, rss_bytes;
-static _Atomic uint64_t asked_at; /* 0: never */
+EACH_NODE static _Atomic uint64_t sampled_at; /* 0: never */
+EACH_NODE static _Atomic uint64_t available_bytes, rss_bytes;
+EACH_NODE static _Atomic uint64_t asked_at; /* 0: never */
 static void (*wake_refresher)(void);
 
 /* Whoever sets it renews the sample, and alone touches what follows. */

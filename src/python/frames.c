@@ -1,5 +1,6 @@
 #include "python/frames.h"
 
+#include "base/each_node.h"
 #include "base/hash.h"
 #include "config.h"
 #include "python/frames_reader.h"
@@ -15,12 +16,12 @@
 
 #define STOP_MS 100 /* limit for waiting until other threads have finished their captures */
 
-static bool on;           /* atomic, as are the next three */
-static bool stopped;      /* for good */
-static bool tested;       /* what is read is where it is expected */
-static bool locals_known; /* the same, when frames_test was called */
-static int captures;      /* being made now, by all threads */
-static uint64_t interval; /* bytes per sampled stack */
+static bool on;                     /* atomic, as are the next three */
+static bool stopped;                /* for good */
+static bool tested;                 /* what is read is where it is expected */
+EACH_NODE static bool locals_known; /* the same, when frames_test was called */
+static int captures;                /* being made now, by all threads */
+static uint64_t interval;           /* bytes per sampled stack */
 static char failure[256] = "not started";
 
 static bool is(const bool *flag) {

@@ -1,5 +1,6 @@
 #include "python/frames_reader.h"
 
+#include "base/each_node.h"
 #include "base/hash.h"
 #include "base/peek.h"
 #include "python/frames_lines.h"
@@ -14,7 +15,7 @@
 #define LONGEST_TABLE (1 << 26) /* bytes */
 #define LONGEST_TEXT  (1 << 20) /* characters */
 
-static struct frames_layout layout;
+EACH_NODE static struct frames_layout layout;
 static const void *code_type;
 static PyInterpreterState *main_interpreter;
 

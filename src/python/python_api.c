@@ -1,12 +1,22 @@
 #include "python/python_api.h"
 
+#include "base/each_node.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 int python_minor;
-PyObject *python_none_object;
-static PyObject *int_type, *str_type;
+EACH_NODE PyObject *python_none_object;
+EACH_NODE PyTypeObject *python_str_type, *python_dict_type, *python_tuple_type;
+EACH_NODE static PyTypeObject *int_type;
 static const char *refused;
+
+/* That of an object that was made for this: new reference, or NULL. */
+static PyTypeObject *type_of(PyObject *object) {
+    PyObject *type = object ? PyObject_Type(object) : NULL;
+    python_decref(object);
+    return (PyTypeObject *)type;
+}
 
 bool python_init(void) {
     const char *version = Py_GetVersion();
@@ -19,14 +29,11 @@ bool python_init(void) {
         refused = "this Python is a free-threaded build; use one with a GIL";
         return false;
     }
-    PyObject *zero = PyLong_FromLong(0), *empty = PyUnicode_FromString("");
-    if (zero && empty) {
-        int_type = PyObject_Type(zero);
-        str_type = PyObject_Type(empty);
-    }
-    python_decref(zero);
-    python_decref(empty);
-    if (!str_type) return false;
+    int_type = type_of(PyLong_FromLong(0));
+    python_str_type = type_of(PyUnicode_FromString(""));
+    python_dict_type = type_of(PyDict_New());
+    python_tuple_type = type_of(PyTuple_New(0));
+    if (!int_type || !python_str_type || !python_dict_type || !python_tuple_type) return false;
     python_none_object = Py_BuildValue("");
     python_minor = atoi(version + 2);
     return true;
@@ -95,7 +102,7 @@ PyObject *python_attribute(PyObject *object, const char *name) {
 }
 
 PyObject *python_item(PyObject *dictionary, const char *key) {
-    if (!dictionary || !PyDict_Check(dictionary)) return NULL;
+    if (!dictionary || !python_is_dict(dictionary)) return NULL;
     PyObject *name = name_object(key);
     PyObject *value = name ? PyDict_GetItemWithError(dictionary, name) : NULL; /* borrowed */
     if (!value) PyErr_Clear();
@@ -122,9 +129,9 @@ const char *python_utf8(PyObject *object, size_t *size, PyObject **made) {
     *made = NULL;
     *size = 0;
     if (!object) return "";
-    if (Py_TYPE(object) == (PyTypeObject *)int_type) /* a subclass could have a __str__ of its own */
+    if (Py_TYPE(object) == int_type) /* a subclass could have a __str__ of its own */
         object = *made = PyObject_Str(object);
-    else if (!PyUnicode_Check(object))
+    else if (!python_is_str(object))
         return "";
     Py_ssize_t length = 0;
     const char *text = object ? PyUnicode_AsUTF8AndSize(object, &length) : NULL; /* cached in the object */
@@ -162,7 +169,7 @@ size_t python_text(PyObject *object, char *out, size_t room) {
 bool python_text_hash(PyObject *object, uint64_t *hash) {
     *hash = 0;
     if (!object) return false;
-    if (Py_TYPE(object) == (PyTypeObject *)str_type) {
+    if (Py_TYPE(object) == python_str_type) {
         *hash = (uint64_t)PyObject_Hash(object);
         return *hash != 0; /* that of the empty one */
     }

@@ -146,6 +146,10 @@ extern int python_minor;
 /* None, borrowed; NULL before python_init. Not by its symbol: every child process would look that up. */
 extern PyObject *python_none_object;
 
+/* The types of the commonest objects, to be compared with before Python is asked, which takes a call. NULL before
+ * python_init. */
+extern PyTypeObject *python_str_type, *python_dict_type, *python_tuple_type;
+
 /* Reads the version. True when this Python is one we support: CPython 3.9 or newer, with a GIL. Needs the GIL. */
 bool python_init(void);
 
@@ -172,6 +176,18 @@ static inline PyObject *python_none(void) {
 
 static inline bool python_is_none(const PyObject *object) {
     return object == python_none_object;
+}
+
+static inline bool python_is_str(PyObject *object) {
+    return Py_TYPE(object) == python_str_type || PyUnicode_Check(object);
+}
+
+static inline bool python_is_dict(PyObject *object) {
+    return Py_TYPE(object) == python_dict_type || PyDict_Check(object);
+}
+
+static inline bool python_is_tuple(PyObject *object) {
+    return Py_TYPE(object) == python_tuple_type || PyTuple_Check(object);
 }
 
 /* The error indicator of the host, set aside around our own calls. */

@@ -1,5 +1,6 @@
 #include "python/watch_internal.h"
 
+#include "base/each_node.h"
 #include "python/frames.h"
 
 #include <poll.h>
@@ -147,17 +148,17 @@ bool watch_nested_coroutine(PyObject *function, const char *name, const struct w
 
 /* ---- calling handlers ---- */
 
-static int handlers; /* being called now */
-static bool stopped;
+EACH_NODE static int handlers; /* being called now; written under the GIL */
+EACH_NODE static bool stopped;
 
 static bool begin(void) {
-    __atomic_add_fetch(&handlers, 1,
-                       __ATOMIC_SEQ_CST); /* before the look: watch_stop does the two the other way round */
+    __atomic_store_n(&handlers, handlers + 1,
+                     __ATOMIC_SEQ_CST); /* before the look: watch_stop does the two the other way round */
     return !__atomic_load_n(&stopped, __ATOMIC_SEQ_CST);
 }
 
 static void end(void) {
-    __atomic_sub_fetch(&handlers, 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&handlers, handlers - 1, __ATOMIC_RELEASE);
 }
 
 void watch_entered(const struct watch_call *call, void *key) {

@@ -3,6 +3,7 @@
  * Only PY_START and PY_RETURN are asked for, and PY_YIELD and PY_RESUME of coroutines whose handler wants to know: all are
  * local on 3.12+, so all other Python code runs as if nothing were watched. PY_UNWIND is global up to 3.14 and costs
  * every exception of the program, hence WATCH_EXCEPTIONS goes to the swap mechanism. */
+#include "base/each_node.h"
 #include "python/frames.h"
 #include "python/watch_internal.h"
 
@@ -19,7 +20,7 @@ static struct {
     const PyObject *code; /* the target's: found without looking into others */
     struct watch_target *target;
 } targets[TARGET_LIMIT];
-static int target_count;
+EACH_NODE static int target_count;
 
 static const struct watch_target *target_of(const PyObject *code) {
     for (int i = target_count; i-- > 0;)

@@ -1,6 +1,7 @@
 #include "trace/ids.h"
 
 #include "base/clock.h"
+#include "base/each_node.h"
 
 #include <errno.h>
 #include <string.h>
@@ -14,8 +15,8 @@
 /* SplitMix64 (Steele, Lea, Flood 2014) over a counter, with a random key mixed in: two processes share
  * neither their starting points nor their sequences, and within one process no counter value is used twice.
  */
-static uint64_t key, counter;
-static bool seeded;
+EACH_NODE static uint64_t key, counter;
+EACH_NODE static bool seeded;
 
 static uint64_t mix(uint64_t x) {
     x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);

@@ -2,6 +2,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/each_node.h"
 #include "flight.h"
 #include "trace/ids.h"
 
@@ -11,21 +12,21 @@
 #include <unistd.h>
 
 struct span {
+    uint32_t connection;      /* the one it was opened under */
     struct flight_slot *slot; /* NULL: none was free */
     struct flight_span *data; /* in the slot, or `own` */
     char *next, *end;         /* where entries go in the slot; equal when they go elsewhere */
     struct buf more;          /* entries that the slot has no room for */
-    uint32_t connection;      /* the one it was opened under */
     struct flight_span own;
 };
 
 /* Counted up by every connect and disconnect: a span of an earlier connection is dead, its slot may be unmapped. */
-static uint32_t connection;
-static struct flight *connected;
-static void (*wake_up)(enum flight_span_kind kind);
+EACH_NODE static uint32_t connection;
+EACH_NODE static struct flight *connected;
+EACH_NODE static void (*wake_up)(enum flight_span_kind kind);
 
 /* The last one that ended, for the next: most nodes run one after the other. */
-static struct span *spare;
+EACH_NODE static struct span *spare;
 
 void span_connect(struct flight *flight, void (*wake)(enum flight_span_kind kind)) {
     __atomic_store_n(&wake_up, wake, __ATOMIC_RELAXED);
@@ -202,7 +203,8 @@ static void finish_in_slot(struct span *span) {
     struct buf more = span->more;
     span->more = (struct buf){0};
     free_span(span);
-    flight_append(__atomic_load_n(&connected, __ATOMIC_ACQUIRE), &slot->span, slot + 1, more.data, more.size, slot);
+    flight_append(__atomic_load_n(&connected, __ATOMIC_ACQUIRE), &slot->span, slot + 1, more.data, more.size,
+                  slot);
     if (more.data) buf_finish(&more);
 }
 
