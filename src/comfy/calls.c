@@ -1,6 +1,7 @@
 #include "comfy/calls.h"
 
 #include "base/each_node.h"
+#include "base/thread.h"
 #include "python/bridge.h"
 
 #include <stdlib.h>
@@ -28,7 +29,7 @@ struct call *calls_push(void *key, struct workflow *workflow, struct node *node,
         room = wanted;
     }
     calls[count] = (struct call){
-        .key = key, .workflow = workflow, .node = node, .thread = pthread_self(), .entered_ns = mono_ns};
+        .key = key, .workflow = workflow, .node = node, .thread = thread_self(), .entered_ns = mono_ns};
     prompts += !node;
     calls_changes++;
     return &calls[count++];
@@ -77,18 +78,18 @@ void calls_pop_workflow(const struct workflow *workflow) {
 }
 
 static struct call *innermost(const struct workflow *workflow, bool node) {
-    pthread_t self = pthread_self();
+    uintptr_t self = thread_self();
     for (size_t i = count; i-- > 0;)
         if ((calls[i].node != NULL) == node && (!workflow || calls[i].workflow == workflow) &&
-            pthread_equal(calls[i].thread, self))
+            calls[i].thread == self)
             return &calls[i];
     return NULL;
 }
 
 struct call *calls_innermost(void) {
-    pthread_t self = pthread_self();
+    uintptr_t self = thread_self();
     for (size_t i = count; i-- > 0;)
-        if (pthread_equal(calls[i].thread, self)) return &calls[i];
+        if (calls[i].thread == self) return &calls[i];
     return NULL;
 }
 
@@ -109,13 +110,13 @@ static bool is_id_of(const struct call *prompt, PyObject *id) {
 }
 
 struct call *calls_prompt_of(PyObject *prompt_id, PyObject *extra_data) {
-    pthread_t self = pthread_self();
+    uintptr_t self = thread_self();
     struct call *best = NULL;
     int best_score = -1;
     for (size_t i = count; i-- > 0;) {
         struct call *call = &calls[i];
         if (call->node || (prompt_id && !is_id_of(call, prompt_id))) continue;
-        bool same_thread = pthread_equal(call->thread, self);
+        bool same_thread = call->thread == self;
         bool same_data = extra_data && call->prompt->extra_data == extra_data;
         if (!prompt_id && !same_data && !same_thread) continue;
         int score = 2 * same_data + same_thread;

@@ -9,8 +9,6 @@
 #include "comfy/workflow.h"
 #include "python/python_api.h"
 
-#include <pthread.h>
-
 /* What a prompt's call was given. References are owned; any may be NULL. */
 struct prompt {
     PyObject *executor, *nodes, *extra_data;
@@ -22,7 +20,7 @@ struct call {
     void *key; /* the watch's name for the activation */
     struct workflow *workflow;
     struct node *node;
-    pthread_t thread;
+    uintptr_t thread;      /* base/thread */
     struct prompt *prompt; /* owned; NULL: a node's */
     PyObject *results;     /* owned; a node's: where the executor notes what is done; may be NULL */
     bool done_before;      /* it was there already at entry */

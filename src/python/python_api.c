@@ -7,6 +7,7 @@
 
 int python_minor;
 EACH_NODE PyObject *python_none_object;
+EACH_NODE struct python_near python_near;
 EACH_NODE PyTypeObject *python_str_type, *python_dict_type, *python_tuple_type;
 EACH_NODE static PyTypeObject *int_type;
 static const char *refused;
@@ -18,7 +19,19 @@ static PyTypeObject *type_of(PyObject *object) {
     return (PyTypeObject *)type;
 }
 
-bool python_init(void) {
+/* False when one is missing. */
+static bool find_near(void *(*find)(const char *name)) {
+#define NAME(name) #name,
+    static const char *const names[] = {PYTHON_EACH_NODE(NAME)};
+#undef NAME
+    _Static_assert(sizeof names == sizeof python_near, "a pointer for each name");
+    void **pointers = (void **)&python_near;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!(pointers[i] = find(names[i]))) return false;
+    return true;
+}
+
+bool python_init(void *(*find)(const char *name)) {
     const char *version = Py_GetVersion();
     if (strncmp(version, "3.", 2) != 0 || atoi(version + 2) < 9) {
         refused = "this Python is older than 3.9";
@@ -29,6 +42,7 @@ bool python_init(void) {
         refused = "this Python is a free-threaded build; use one with a GIL";
         return false;
     }
+    if (!find_near(find)) return false;
     int_type = type_of(PyLong_FromLong(0));
     python_str_type = type_of(PyUnicode_FromString(""));
     python_dict_type = type_of(PyDict_New());

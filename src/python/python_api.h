@@ -1,4 +1,4 @@
-/* python_api: CPython's C API as this library may use it: every function weak, one binary for 3.9 - 3.15.
+/* python_api: CPython's C API as this library may use it: every function weak or looked up, one binary for 3.9 - 3.15.
  *
  * Declarations come from Python.h with the limited API of 3.9. In a process that is no Python all of them are NULL, and
  * nothing here may be called: gate.c decides. Functions newer than 3.9, or outside the limited API, are declared at
@@ -25,11 +25,9 @@
 #pragma weak PyCFunction_NewEx
 #pragma weak PyCallable_Check
 #pragma weak PyDict_GetItemString
-#pragma weak PyDict_GetItemWithError
 #pragma weak PyDict_New
 #pragma weak PyDict_Next
 #pragma weak PyDict_SetItemString
-#pragma weak PyDict_Size
 #pragma weak PyErr_BadArgument
 #pragma weak PyErr_Clear
 #pragma weak PyErr_ExceptionMatches
@@ -78,7 +76,6 @@
 #pragma weak PyObject_GetAttr
 #pragma weak PyObject_GetAttrString
 #pragma weak PyObject_GetIter
-#pragma weak PyObject_Hash
 #pragma weak PyObject_IsTrue
 #pragma weak PyObject_SetAttrString
 #pragma weak PyObject_Str
@@ -89,14 +86,10 @@
 #pragma weak PySequence_SetItem
 #pragma weak PySequence_Size
 #pragma weak PySequence_Tuple
-#pragma weak PySet_Contains
 #pragma weak PySys_GetObject
-#pragma weak PyThreadState_Get
 #pragma weak PyThreadState_GetInterpreter
-#pragma weak PyTuple_GetItem
 #pragma weak PyTuple_New
 #pragma weak PyTuple_SetItem
-#pragma weak PyTuple_Size
 #pragma weak PyType_FromSpec
 #pragma weak PyType_GenericAlloc
 #pragma weak PyType_GetFlags
@@ -109,24 +102,22 @@
 #pragma weak Py_AtExit
 #pragma weak Py_BuildValue
 #pragma weak Py_CompileString
-#pragma weak Py_DecRef
 #pragma weak Py_GetRecursionLimit
 #pragma weak Py_GetVersion
-#pragma weak Py_IncRef
 #pragma weak Py_IsInitialized
 #pragma weak Py_SetRecursionLimit
 
 /* Outside the limited API, but exported by every version from 3.9 on. */
 extern PyInterpreterState *PyInterpreterState_Main(void) __attribute__((weak));
 extern PyInterpreterState *PyInterpreterState_Head(void) __attribute__((weak)); /* the newest one */
-extern PyObject *PyCell_Get(PyObject *cell) __attribute__((weak));              /* SystemError for no cell */
+extern PyObject *PyCell_Get(PyObject *cell);                                    /* SystemError for no cell */
 typedef int (*python_trace_function)(PyObject *self, PyFrameObject *frame, int what, PyObject *argument);
 extern void PyEval_SetProfile(python_trace_function function, PyObject *argument) __attribute__((weak));
 #define PYTHON_TRACE_EXCEPTION 1
 #define PYTHON_TRACE_RETURN    3
 
 /* In the limited API from 3.10 on, exported before. */
-extern const char *PyUnicode_AsUTF8AndSize(PyObject *unicode, Py_ssize_t *size) __attribute__((weak));
+extern const char *PyUnicode_AsUTF8AndSize(PyObject *unicode, Py_ssize_t *size);
 
 /* In the limited API from 3.10 on; the value is the same since 3.7. */
 #ifndef METH_FASTCALL
@@ -140,6 +131,37 @@ extern PyObject *PyFrame_GetVar(PyFrameObject *frame, PyObject *name) __attribut
 extern int _Py_IsFinalizing(void) __attribute__((weak));
 extern int Py_IsFinalizing(void) __attribute__((weak));
 
+/* What every node asks of Python is called through pointers that lie together, set by python_init. The loader's way to each
+ * such function would be two cache lines of its own, which ComfyUI has driven out since the last node. */
+#define PYTHON_EACH_NODE(X)                                                                                  \
+    X(PyCell_Get)                                                                                            \
+    X(PyDict_GetItemWithError)                                                                               \
+    X(PyDict_Size)                                                                                           \
+    X(PyObject_Hash)                                                                                         \
+    X(PySet_Contains)                                                                                        \
+    X(PyThreadState_Get)                                                                                     \
+    X(PyTuple_GetItem)                                                                                       \
+    X(PyTuple_Size)                                                                                          \
+    X(PyUnicode_AsUTF8AndSize)                                                                               \
+    X(Py_DecRef)                                                                                             \
+    X(Py_IncRef)
+extern struct python_near {
+#define MEMBER(name) __typeof__(name) *name;
+    PYTHON_EACH_NODE(MEMBER)
+#undef MEMBER
+} python_near;
+#define PyCell_Get              python_near.PyCell_Get
+#define PyDict_GetItemWithError python_near.PyDict_GetItemWithError
+#define PyDict_Size             python_near.PyDict_Size
+#define PyObject_Hash           python_near.PyObject_Hash
+#define PySet_Contains          python_near.PySet_Contains
+#define PyThreadState_Get       python_near.PyThreadState_Get
+#define PyTuple_GetItem         python_near.PyTuple_GetItem
+#define PyTuple_Size            python_near.PyTuple_Size
+#define PyUnicode_AsUTF8AndSize python_near.PyUnicode_AsUTF8AndSize
+#define Py_DecRef               python_near.Py_DecRef
+#define Py_IncRef               python_near.Py_IncRef
+
 /* The running interpreter's minor version (9 for 3.9), 0 before python_init. */
 extern int python_minor;
 
@@ -150,8 +172,9 @@ extern PyObject *python_none_object;
  * python_init. */
 extern PyTypeObject *python_str_type, *python_dict_type, *python_tuple_type;
 
-/* Reads the version. True when this Python is one we support: CPython 3.9 or newer, with a GIL. Needs the GIL. */
-bool python_init(void);
+/* Reads the version; `find` gives a function by its name. True when this Python is one we support: CPython 3.9 or newer,
+ * with a GIL. Needs the GIL. */
+bool python_init(void *(*find)(const char *name));
 
 /* Why python_init has refused this Python, for the log; NULL when it has not, or there is nothing to be said. */
 const char *python_refused(void);
