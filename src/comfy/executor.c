@@ -366,7 +366,9 @@ static void node_entered(const struct watch_call *watched, void *key, void *cont
     unsigned then = calls_changes;
     void *prompt_key = prompt->key;
     PyObject *results = watch_argument(watched, generation->recursive ? NODE_OUTPUTS : NODE_EXECUTED);
-    if (!prompt->workflow->cached_listed) {
+    prompt = calls_again(prompt, prompt_key, then);
+    if (prompt && !prompt->workflow->cached_listed) {
+        then = calls_changes;
         report_cached(prompt_key, generation->recursive ? results : NULL);
         prompt = calls_again(prompt, prompt_key, then);
     }
