@@ -1,9 +1,10 @@
 /* bridge_probe: the library's Python-facing half (bridge.c, shim_abi.c) as a library of its own, with what is
  * internal there exported: tests can make the calls that executor.c makes around nodes. Needs the GIL, when it is loaded
- * too. */
+ * into a running Python too. */
 #include "config.h"
 #include "python/bridge.h"
 #include "python/shim_abi.h"
+#include "resolve.h"
 #include "trace/ids.h"
 
 #include <stdlib.h>
@@ -42,10 +43,11 @@ const char *probe_runtime_id(void) {
 }
 
 static int start(void) {
+    if (!python_minor) python_init(resolve_first); /* as the library's start does */
     return config_load(NULL) && !getenv("PROBE_INERT");
 }
 
 __attribute__((constructor)) static void load(void) {
-    python_init(); /* as the library's start has done */
+    if (Py_IsInitialized()) python_init(resolve_first); /* it is not yet where this is preloaded */
     if (!getenv("PROBE_WITHOUT_START")) shim_on_start(start);
 }

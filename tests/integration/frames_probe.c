@@ -6,6 +6,7 @@
 #include "python/frames_reader.h"
 #include "python/frames_test.h"
 #include "python/python_api.h"
+#include "resolve.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -34,7 +35,7 @@ EXPORT int probe_wrong_layouts(char *accepted, size_t room);
 EXPORT PyObject *probe_subinterpreter(const char *source);
 
 int probe_start(void) {
-    if (!python_minor && (!config_load(NULL) || !python_init())) return 0;
+    if (!python_minor && (!config_load(NULL) || !python_init(resolve_first))) return 0;
     return frames_start();
 }
 
