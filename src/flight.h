@@ -35,7 +35,7 @@ static inline void flight_copy(char *to, const char *from, size_t size) {
     enum { WORD = sizeof(uint64_t), SHORT = 8 * WORD };
     uint64_t first, last;
     if (size < WORD || size > SHORT) {
-        memcpy(to, from, size);
+        if (size) memcpy(to, from, size); /* of nothing `from` may be NULL */
         return;
     }
     memcpy(&last, from + size - WORD, WORD);
