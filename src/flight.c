@@ -48,9 +48,9 @@ struct flight {
     size_t size;
     unsigned char *slots, *ring; /* in the mapping */
     uint32_t locked;             /* the ring's lock; not in the mapping: a reader needs none */
-    uint32_t taken;              /* slots; written under the lock */
-    uint32_t
-        hint; /* under the lock: below it no slot is free; low ones are used again first, to touch few pages */
+    /* Under the lock; `taken` is read without. */
+    uint32_t taken; /* slots */
+    uint32_t hint;  /* below it no slot is free; low ones are used again first, to touch few pages */
 };
 
 /* ---- entries ---- */

@@ -102,7 +102,7 @@ void flight_destroy(struct flight *flight);
 
 /* A free slot, in state TAKEN, its span zeroed; NULL when all are taken. The owner fills span and entries, then stores
  * state OPEN (release). Entries are append-only: write them, then release tags_size; only a number may change its value,
- * whole. */
+ * whole. It is freed by flight_append, or released when its span is to leave nothing. Both wait for the lock of the ring. */
 struct flight_slot *flight_take_slot(struct flight *flight);
 void flight_release_slot(struct flight *flight, struct flight_slot *slot);
 

@@ -141,7 +141,7 @@ static void start_tracing(void) {
 static void begin(void) {
     struct config switches;
     if (!config_wanted(NULL, &switches)) return;
-    if (!python_init(resolve_first)) {
+    if (!python_init(resolve_all_first)) {
         discovery_refuse(python_refused());
         return;
     }

@@ -202,10 +202,17 @@ void *resolve_next(const char *name) {
     return found;
 }
 
-void *resolve_first(const char *name) {
-    void *found = NULL;
-    struct search search = {.names = &name, .found = &found, .count = 1, .missing = 1};
+bool resolve_all_first(const char *const names[], void *found[], size_t count) {
+    struct search search = {.names = names, .found = found, .count = count, .missing = count};
+    for (size_t i = 0; i < count; i++)
+        found[i] = NULL;
     walk(&search, EVERYWHERE);
+    return search.missing == 0;
+}
+
+void *resolve_first(const char *name) {
+    void *found;
+    resolve_all_first(&name, &found, 1);
     return found;
 }
 

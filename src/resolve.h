@@ -23,6 +23,9 @@ void resolve_all_next(const char *const names[], void *found[], size_t count);
 /* The first definition of all, the program's and ours included. */
 void *resolve_first(const char *name);
 
+/* The same for several names in one walk; entries that are not found become NULL. Whether all were found. */
+bool resolve_all_first(const char *const names[], void *found[], size_t count);
+
 /* The definition in the loaded library whose file name begins with `library` ("libcuda.so"); NULL when not loaded. */
 void *resolve_in(const char *library, const char *name);
 

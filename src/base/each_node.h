@@ -1,7 +1,7 @@
 /* each_node: where the variables are that every node reads or writes.
  *
  * Between two nodes ComfyUI executes millions of instructions, which leave little of ours in the caches. Scattered over the
- * library these variables were some twenty cache lines on eight pages; in a section of their own they are a few. */
+ * library these variables would be a cache line each; in a section of their own they share a few. */
 #ifndef COMFYDD_EACH_NODE_H
 #define COMFYDD_EACH_NODE_H
 

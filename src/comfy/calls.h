@@ -11,8 +11,10 @@
 
 /* What a prompt's call was given. References are owned; any may be NULL. */
 struct prompt {
-    PyObject *executor, *nodes, *extra_data;
-    struct graph graph;
+    PyObject *executor;
+    PyObject *nodes; /* a dict by node id */
+    PyObject *extra_data;
+    struct graph graph; /* taken out while it is read */
 };
 
 /* A prompt's call (node NULL) or a node's. */
@@ -29,6 +31,7 @@ struct call {
     uint64_t entered_ns;   /* monotonic */
 };
 
+/* Drops its references, which may run Python code. NULL is fine. */
 void prompt_free(struct prompt *prompt);
 
 /* A new call of this thread at the end; NULL without memory. */

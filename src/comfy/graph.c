@@ -66,11 +66,11 @@ enum { OVERRIDES, EPHEMERAL, ORIGINAL };
 /* Without running the program's code. */
 static __attribute__((cold)) void read_dicts(struct graph *graph) {
     static const char *const names[GRAPH_DICTS] = {"node_overrides", "ephemeral_prompt", "original_prompt"};
-    bool is_prompt = PyDict_Check(graph->source);
+    bool is_prompt = python_is_dict(graph->source);
     for (int i = 0; i < GRAPH_DICTS; i++) {
         python_decref(graph->dicts[i]);
         PyObject *found = is_prompt ? NULL : python_attribute(graph->source, names[i]);
-        bool usable = found && PyDict_Check(found);
+        bool usable = found && python_is_dict(found);
         if (found && !usable) Py_DecRef(found);
         graph->dicts[i] = usable ? found : NULL;
     }

@@ -66,7 +66,7 @@ static void read_traceparent(PyObject *extra_data, struct job *job) {
 
 struct job job_read(PyObject *extra_data) {
     struct job job = {0};
-    if (!extra_data || !PyDict_Check(extra_data)) return job;
+    if (!extra_data || !python_is_dict(extra_data)) return job;
     char created[32];
     text_of(extra_data, "job_id", job.id, sizeof job.id);
     if (!read_datadog(extra_data, &job)) read_traceparent(extra_data, &job);

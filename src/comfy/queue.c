@@ -61,9 +61,9 @@ static void add(const char *prompt_id) {
 static void put_entered(const struct watch_call *watched, void *key, void *context) {
     (void)key, (void)context;
     PyObject *item = watch_argument(watched, 0);
-    PyObject *id = item && PyTuple_Check(item) ? PySequence_GetItem(item, 1) : NULL;
+    PyObject *id = item && python_is_tuple(item) ? PySequence_GetItem(item, 1) : NULL;
     char text[WORKFLOW_ID_SIZE] = "";
-    if (id && PyUnicode_Check(id)) python_text(id, text, sizeof text);
+    if (id && python_is_str(id)) python_text(id, text, sizeof text);
     PyErr_Clear();
     python_decref(id);
     python_decref(item);

@@ -159,8 +159,7 @@ static const char *const thread_functions[] = {"pthread_create", "pthread_attr_s
 /* A small stack, or the usual one where thread-local storage alone (it is on the stack) is larger than that. */
 static int create_thread(void) {
     void *found[THREAD_FUNCTIONS];
-    for (int i = 0; i < THREAD_FUNCTIONS; i++)
-        if (!(found[i] = resolve_first(thread_functions[i]))) return -ENOSYS;
+    if (!resolve_all_first(thread_functions, found, THREAD_FUNCTIONS)) return -ENOSYS;
     __typeof__(&pthread_create) create = found[PTHREAD_CREATE];
     __typeof__(&pthread_attr_setstacksize) set_stack_size = found[PTHREAD_ATTR_SETSTACKSIZE];
     pthread_t thread;

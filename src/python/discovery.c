@@ -71,7 +71,7 @@ static PyObject *ask_the_others(PyObject *const *arguments, Py_ssize_t count) {
 static void put_stand_in(PyObject *loader) {
     PyObject *dictionary = python_attribute(loader, "__dict__");
     PyObject *real = python_attribute(loader, "exec_module");
-    if (real && dictionary && PyDict_Check(dictionary)) {
+    if (real && dictionary && python_is_dict(dictionary)) {
         PyObject *stand_in = PyCFunction_NewEx(&exec_method, loader, NULL);
         if (!stand_in || PyDict_SetItemString(dictionary, "exec_module", stand_in) != 0) PyErr_Clear();
         python_decref(stand_in);

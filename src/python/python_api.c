@@ -20,18 +20,18 @@ static PyTypeObject *type_of(PyObject *object) {
 }
 
 /* False when one is missing. */
-static bool find_near(void *(*find)(const char *name)) {
+static bool find_near(python_find *find) {
 #define NAME(name) #name,
     static const char *const names[] = {PYTHON_EACH_NODE(NAME)};
 #undef NAME
-    _Static_assert(sizeof names == sizeof python_near, "a pointer for each name");
-    void **pointers = (void **)&python_near;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (!(pointers[i] = find(names[i]))) return false;
+    void *found[sizeof names / sizeof *names];
+    _Static_assert(sizeof found == sizeof python_near, "a pointer for each name");
+    if (!find(names, found, sizeof names / sizeof *names)) return false;
+    memcpy(&python_near, found, sizeof python_near);
     return true;
 }
 
-bool python_init(void *(*find)(const char *name)) {
+bool python_init(python_find *find) {
     const char *version = Py_GetVersion();
     if (strncmp(version, "3.", 2) != 0 || atoi(version + 2) < 9) {
         refused = "this Python is older than 3.9";
@@ -42,7 +42,10 @@ bool python_init(void *(*find)(const char *name)) {
         refused = "this Python is a free-threaded build; use one with a GIL";
         return false;
     }
-    if (!find_near(find)) return false;
+    if (!find_near(find)) {
+        refused = "functions of this Python's API are missing";
+        return false;
+    }
     int_type = type_of(PyLong_FromLong(0));
     python_str_type = type_of(PyUnicode_FromString(""));
     python_dict_type = type_of(PyDict_New());

@@ -172,9 +172,12 @@ extern PyObject *python_none_object;
  * python_init. */
 extern PyTypeObject *python_str_type, *python_dict_type, *python_tuple_type;
 
-/* Reads the version; `find` gives a function by its name. True when this Python is one we support: CPython 3.9 or newer,
- * with a GIL. Needs the GIL. */
-bool python_init(void *(*find)(const char *name));
+/* Finds functions by their names, as resolve_all_first does. */
+typedef bool python_find(const char *const names[], void *found[], size_t count);
+
+/* Reads the version, and finds what is called through pointers. True when this Python is one we support: CPython 3.9 or
+ * newer, with a GIL. Needs the GIL, in an interpreter that can make objects; may leave an error set when false. */
+bool python_init(python_find *find);
 
 /* Why python_init has refused this Python, for the log; NULL when it has not, or there is nothing to be said. */
 const char *python_refused(void);

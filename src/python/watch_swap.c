@@ -224,7 +224,7 @@ static PyObject *call_function(const struct watch_target *target, PyObject *argu
 static PyObject *on_call(PyObject *capsule, PyObject *const *arguments, Py_ssize_t count) {
     const struct watch_target *target = PyCapsule_GetPointer(capsule, NULL);
     if (!target || count != 1 ||
-        !PyTuple_Check(arguments[0])) { /* not the stub: it is among its constants, for all to see */
+        !python_is_tuple(arguments[0])) { /* not the stub: it is among its constants, for all to see */
         PyErr_BadArgument();
         return NULL;
     }

@@ -43,11 +43,11 @@ const char *probe_runtime_id(void) {
 }
 
 static int start(void) {
-    if (!python_minor) python_init(resolve_first); /* as the library's start does */
+    if (!python_minor) python_init(resolve_all_first); /* as the library's start does */
     return config_load(NULL) && !getenv("PROBE_INERT");
 }
 
 __attribute__((constructor)) static void load(void) {
-    if (Py_IsInitialized()) python_init(resolve_first); /* it is not yet where this is preloaded */
+    if (Py_IsInitialized()) python_init(resolve_all_first); /* it is not yet where this is preloaded */
     if (!getenv("PROBE_WITHOUT_START")) shim_on_start(start);
 }

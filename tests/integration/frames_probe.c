@@ -35,7 +35,7 @@ EXPORT int probe_wrong_layouts(char *accepted, size_t room);
 EXPORT PyObject *probe_subinterpreter(const char *source);
 
 int probe_start(void) {
-    if (!python_minor && (!config_load(NULL) || !python_init(resolve_first))) return 0;
+    if (!python_minor && (!config_load(NULL) || !python_init(resolve_all_first))) return 0;
     return frames_start();
 }
 

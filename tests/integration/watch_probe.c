@@ -55,7 +55,7 @@ static void left(const struct watch_call *call, void *key, void *report, PyObjec
 
 /* 1 when watched. `arguments` is a list of names that ends with NULL. Both are kept for ever. */
 int probe_watch(PyObject *function, PyObject *report, enum watch_needs needs, const char *const *arguments) {
-    if (!python_minor && !python_init(resolve_first)) return 0;
+    if (!python_minor && !python_init(resolve_all_first)) return 0;
     struct watch_handler *handler = calloc(1, sizeof *handler);
     if (!handler) return 0;
     handler->enter = entered;

@@ -94,6 +94,23 @@ static void entries_are_written_padded_and_read_back(void **state) {
     assert_false(flight_tag_next(room, sizeof room, &offset, &tag, &value));
 }
 
+static void texts_of_every_length_are_copied_whole(void **state) {
+    (void)state;
+    char text[100], room[128];
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = (char)('0' + i);
+    for (size_t size = 0; size <= sizeof text; size++) {
+        memset(room, 0x7f, sizeof room);
+        char *end = flight_tag_write(room, 3, FLIGHT_TEXT, text, size);
+        assert_int_equal(end - room, flight_tag_room(size));
+        assert_memory_equal(room + 8, text, size);
+        for (const char *at = room + 8 + size; at < end; at++)
+            assert_int_equal(*at, 0);
+        for (const char *at = end; at < room + sizeof room; at++)
+            assert_int_equal(*at, 0x7f);
+    }
+}
+
 static void a_new_mapping_says_whose_it_is(void **state) {
     (void)state;
     char identity[64];
@@ -375,7 +392,7 @@ static void a_full_ring_drops_and_counts_until_drained(void **state) {
     flight_destroy(flight);
 }
 
-static void a_span_dropped_by_a_full_ring_stays_open_until_its_slot_is_released(void **state) {
+static void a_span_dropped_by_a_full_ring_leaves_its_slot(void **state) {
     (void)state;
     struct flight *flight = flight_create(NULL, 0);
     while (append(flight, 1, 65536))
@@ -533,6 +550,7 @@ static void eight_writers_and_a_drainer_agree_on_every_span(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(entries_are_written_padded_and_read_back),
+        cmocka_unit_test(texts_of_every_length_are_copied_whole),
         cmocka_unit_test(a_new_mapping_says_whose_it_is),
         cmocka_unit_test(only_pages_in_use_are_resident),
         cmocka_unit_test(all_pages_are_resident_when_asked_for),
@@ -546,7 +564,7 @@ int main(void) {
         cmocka_unit_test(the_ring_wraps_with_padding_at_every_offset),
         cmocka_unit_test(a_record_that_ends_with_the_ring_needs_no_padding),
         cmocka_unit_test(a_full_ring_drops_and_counts_until_drained),
-        cmocka_unit_test(a_span_dropped_by_a_full_ring_stays_open_until_its_slot_is_released),
+        cmocka_unit_test(a_span_dropped_by_a_full_ring_leaves_its_slot),
         cmocka_unit_test(slots_run_out_and_come_back),
         cmocka_unit_test(a_stall_is_noted_in_what_runs_and_not_in_what_waits),
         cmocka_unit_test(an_open_slot_can_be_copied_and_noted),

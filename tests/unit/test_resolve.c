@@ -35,6 +35,13 @@ static void test_what_is_missing_is_null_beside_what_is_not(void **state) {
     assert_ptr_equal(found[1], dlsym(RTLD_NEXT, "execve"));
     assert_null(found[2]);
     assert_null(resolve_first("no_such_function"));
+    for (int i = 0; i < 3; i++)
+        found[i] = &found;
+    assert_false(resolve_all_first(names, found, 3));
+    assert_null(found[0]);
+    assert_ptr_equal(found[1], dlsym(RTLD_DEFAULT, "execve"));
+    assert_null(found[2]);
+    assert_true(resolve_all_first(&names[1], found, 1));
 }
 
 static void test_an_indirect_function_is_not_taken_for_one(void **state) {

@@ -158,6 +158,14 @@ static void a_workflow_that_begins_is_a_sign_of_life(void **state) {
     assert_in_range(header->alive_ns, before, clock_wall_ns());
 }
 
+static void who_is_woken_is_told_the_kind(void **state) {
+    (void)state;
+    span_finish(span_start(FLIGHT_WORKFLOW, &trace, 0, 0, 1), 2);
+    assert_int_equal(last_woken, FLIGHT_WORKFLOW);
+    span_finish(node(1), 2);
+    assert_int_equal(last_woken, FLIGHT_NODE);
+}
+
 static void an_end_before_the_start_is_the_start(void **state) {
     (void)state;
     span_finish(node(1000), 999);
@@ -452,6 +460,7 @@ int main(void) {
         CONNECTED(a_span_moves_from_a_slot_to_the_ring),
         CONNECTED(a_number_is_changed_in_place),
         CONNECTED(a_workflow_that_begins_is_a_sign_of_life),
+        CONNECTED(who_is_woken_is_told_the_kind),
         CONNECTED(an_end_before_the_start_is_the_start),
         CONNECTED(fresh_ids_are_given_and_differ),
         CONNECTED(an_error_carries_what_is_known),
