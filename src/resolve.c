@@ -1,6 +1,8 @@
 /* The library runs this in every child, before main, on a symbol table of thousands of names: it calls no function of libc
- * but dl_iterate_phdr, because each first call costs the loader a search of its own. */
+ * but dl_iterate_phdr, where that will not do getauxval, because each first call costs the loader a search of its own. */
 #include "resolve.h"
+
+#include <sys/auxv.h>
 
 #define HIDDEN_VERSION 0x8000 /* in .gnu.version: an old version, for programs that were linked with it */
 #define WORD_BITS      (8 * sizeof(ElfW(Addr)))
@@ -49,8 +51,7 @@ static const char *path_of(const struct dl_phdr_info *info) {
 
 /* False when there is nothing to search, as in the kernel's own library: it has no functions that anybody interposes, and
  * not every loader maps it like others. */
-static bool read_library(const struct dl_phdr_info *info, struct resolve_library *library) {
-    *library = (struct resolve_library){path_of(info), .base = info->dlpi_addr, .dynamic = dynamic_of(info)};
+static bool read_tables(struct resolve_library *library) {
     if (!library->dynamic || begins(library->path, "linux-"))
         return false; /* linux-vdso.so.1, linux-gate.so.1 */
     for (const ElfW(Dyn) *entry = library->dynamic; entry->d_tag != DT_NULL; entry++) {
@@ -67,6 +68,15 @@ static bool read_library(const struct dl_phdr_info *info, struct resolve_library
             library->hash = value;
     }
     return library->symbols && library->strings && (library->gnu_hash || library->hash);
+}
+
+static struct resolve_library library_of(const struct dl_phdr_info *info) {
+    return (struct resolve_library){path_of(info), .base = info->dlpi_addr, .dynamic = dynamic_of(info)};
+}
+
+static bool read_library(const struct dl_phdr_info *info, struct resolve_library *library) {
+    *library = library_of(info);
+    return read_tables(library);
 }
 
 /* The symbol's address when it is what a program that is linked now would get, else NULL. */
@@ -159,41 +169,81 @@ struct search {
     bool program_seen, we_are_seen;
 };
 
-/* Whether the library is in the part of the order that is searched. Reads as little of it as that takes. */
-static bool is_in_part(struct search *search, const struct dl_phdr_info *info) {
+/* Whether the library is in the part of the order that is searched. */
+static bool is_in_part(struct search *search, const struct resolve_library *library) {
     bool is_program = !search->program_seen;
     search->program_seen = true;
     if (search->part == EVERYWHERE) return true;
-    if (!search->we_are_seen && dynamic_of(info) == _DYNAMIC) {
+    if (!search->we_are_seen && library->dynamic == _DYNAMIC) {
         search->we_are_seen = true;
         return false;
     }
     return search->part == AFTER_US ? search->we_are_seen : !search->we_are_seen && !is_program;
 }
 
-static int search_one(struct dl_phdr_info *info, size_t size, void *context) {
-    (void)size;
-    struct search *search = context;
-    struct resolve_library library;
-    if (!is_in_part(search, info) || !read_library(info, &library)) return 0;
+/* Whether that was all. */
+static bool search_library(struct search *search, struct resolve_library *library) {
+    if (!is_in_part(search, library) || !read_tables(library)) return false;
     for (size_t i = 0; i < search->count; i++)
-        if (!search->found[i] && (search->found[i] = resolve_symbol(&library, search->names[i])))
+        if (!search->found[i] && (search->found[i] = resolve_symbol(library, search->names[i])))
             search->missing--;
     return search->missing == 0;
 }
 
-static void walk(struct search *search, enum part part) {
-    search->part = part;
-    search->program_seen = search->we_are_seen = false;
+static int search_one(struct dl_phdr_info *info, size_t size, void *search) {
+    (void)size;
+    struct resolve_library library = library_of(info);
+    return search_library(search, &library);
+}
+
+static void walk_as_programs_do(struct search *search) {
     dl_iterate_phdr(search_one, search);
 }
 
-void resolve_all_next(const char *const names[], void *found[], size_t count) {
+/* The loader's list, as debuggers find it; NULL: it has none. */
+static const struct link_map *first_library(void) {
+    const ElfW(Phdr) *parts = (const void *)getauxval(AT_PHDR), *end = parts + getauxval(AT_PHNUM);
+    uintptr_t base = 0;
+    for (const ElfW(Phdr) *part = parts; part < end; part++) {
+        if (part->p_type == PT_PHDR) base = (uintptr_t)parts - part->p_vaddr;
+        if (part->p_type != PT_DYNAMIC) continue;
+        for (const ElfW(Dyn) *entry = (const void *)(base + part->p_vaddr); entry->d_tag != DT_NULL; entry++)
+            if (entry->d_tag == DT_DEBUG && entry->d_un.d_ptr)
+                return ((const struct r_debug *)entry->d_un.d_ptr)->r_map;
+    }
+    return NULL;
+}
+
+static void walk_as_debuggers_do(struct search *search) {
+    for (const struct link_map *each = first_library(); each; each = each->l_next) {
+        struct resolve_library library = {each->l_name, .base = each->l_addr, .dynamic = each->l_ld};
+        if (search_library(search, &library)) return;
+    }
+}
+
+static void walk(struct search *search, enum part part, void (*way)(struct search *search)) {
+    search->part = part;
+    search->program_seen = search->we_are_seen = false;
+    way(search);
+}
+
+static void find_all_next(const char *const names[], void *found[], size_t count,
+                          void (*way)(struct search *search)) {
     struct search search = {.names = names, .found = found, .count = count, .missing = count};
     for (size_t i = 0; i < count; i++)
         found[i] = NULL;
-    walk(&search, AFTER_US);
-    if (search.missing) walk(&search, BEFORE_US);
+    walk(&search, AFTER_US, way);
+    if (search.missing) walk(&search, BEFORE_US, way);
+}
+
+void resolve_all_next(const char *const names[], void *found[], size_t count) {
+    find_all_next(names, found, count, walk_as_programs_do);
+}
+
+void *resolve_next_at_start(const char *name) {
+    void *found;
+    find_all_next(&name, &found, 1, walk_as_debuggers_do);
+    return found;
 }
 
 void *resolve_next(const char *name) {
@@ -206,7 +256,7 @@ bool resolve_all_first(const char *const names[], void *found[], size_t count) {
     struct search search = {.names = names, .found = found, .count = count, .missing = count};
     for (size_t i = 0; i < count; i++)
         found[i] = NULL;
-    walk(&search, EVERYWHERE);
+    walk(&search, EVERYWHERE, walk_as_programs_do);
     return search.missing == 0;
 }
 
@@ -268,6 +318,18 @@ static int holds(struct dl_phdr_info *info, size_t size, void *context) {
 bool resolve_library_at(const void *address, struct resolve_library *library) {
     struct wanted wanted = {.address = (uintptr_t)address, .library = library};
     return dl_iterate_phdr(holds, &wanted) != 0;
+}
+
+/* The loader's lock is held for it. */
+static int act_once(struct dl_phdr_info *info, size_t size, void *act) {
+    (void)info;
+    (void)size;
+    (*(void (**)(void))act)();
+    return 1;
+}
+
+void resolve_undisturbed(void (*act)(void)) {
+    dl_iterate_phdr(act_once, &act);
 }
 
 static int tell_unloaded(struct dl_phdr_info *info, size_t size, void *unloaded) {

@@ -20,6 +20,10 @@ void *resolve_next(const char *name);
 /* The same for several names in one walk; entries that are not found become NULL. */
 void resolve_all_next(const char *const names[], void *found[], size_t count);
 
+/* The same as resolve_next at a program's start, as long as nobody else loads or unloads libraries: without dl_iterate_phdr.
+ * The program may have one of its own, which asks dlsym for the real one first (Seastar's); dlsym is looked up so. */
+void *resolve_next_at_start(const char *name);
+
 /* The first definition of all, the program's and ours included. */
 void *resolve_first(const char *name);
 
@@ -45,6 +49,10 @@ bool resolve_library(const char *prefix, struct resolve_library *library);
 
 /* The library (or program) that holds `address`. */
 bool resolve_library_at(const void *address, struct resolve_library *library);
+
+/* Calls `act`; nobody loads or unloads a library until it returns. Under the loader's lock, which is recursive: of this
+ * header `act` may call what only asks. */
+void resolve_undisturbed(void (*act)(void));
 
 /* How many libraries have been unloaded so far; a loader that does not count them says 0. */
 unsigned long long resolve_unloaded(void);

@@ -18,7 +18,10 @@ extern void *hooks_dlsym_unresolved(void *handle, const char *name) ASSEMBLY;
 ASSEMBLY dlsym_function hooks_dlsym_real = hooks_dlsym_unresolved;
 ASSEMBLY bool hooks_dlsym_watches;
 
+static bool has_started;
+
 void hooks_dlsym_set_real(void *real) {
+    __atomic_store_n(&has_started, true, __ATOMIC_RELAXED);
     if (real) __atomic_store_n(&hooks_dlsym_real, (dlsym_function)real, __ATOMIC_RELEASE);
 }
 
@@ -29,8 +32,9 @@ void hooks_dlsym_watch(bool on) {
 /* The real dlsym, or NULL. Before glibc 2.34 it is in libdl.so.2, which may be loaded late. */
 ASSEMBLY void *hooks_dlsym_find(void) {
     int saved_errno = errno;
-    void *real = resolve_next("dlsym");
-    hooks_dlsym_set_real(real);
+    bool late = __atomic_load_n(&has_started, __ATOMIC_RELAXED);
+    void *real = late ? resolve_next("dlsym") : resolve_next_at_start("dlsym");
+    if (real) __atomic_store_n(&hooks_dlsym_real, (dlsym_function)real, __ATOMIC_RELEASE);
     errno = saved_errno;
     return real;
 }

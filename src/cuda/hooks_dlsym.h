@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-/* NULL: looked for at the first call, and again until it is there. */
+/* At the start. NULL: looked for at the first call, and again until it is there. */
 void hooks_dlsym_set_real(void *real);
 
 /* Whether lookups of driver functions are looked at. */

@@ -140,6 +140,21 @@ def test_a_program_that_looks_functions_up(child, compiler, variables):
     assert child.unnoticed(program, **variables) == "1 1 0 error 0\n"
 
 
+@pytest.mark.parametrize("compiler", ["gcc", "musl-gcc"])
+@pytest.mark.parametrize("variables", [{}, {"LD_BIND_NOW": "1"}], ids=["lazily", "at once"])
+def test_a_program_with_its_own_way_to_walk_over_libraries(child, compiler, variables):
+    """Its dl_iterate_phdr asks dlsym, and ours must not be looking for dlsym that way (it called itself for ever)."""
+    program = compiled(f"walk-{compiler}", compiler, "-rdynamic", HERE / "child_walk.c")
+    assert child.unnoticed(program, **variables) == "libraries\n"
+
+
+def test_beside_a_library_with_its_own_way_to_walk_over_libraries(child, probes):
+    other = compiled("libwalk.so", "gcc", "-shared", "-fPIC", HERE / "child_walk.c")
+    for preload in (f"{LIBRARY}:{other}", f"{other}:{LIBRARY}"):
+        child.unnoticed(probes["glibc"], preload=preload)
+        child.unnoticed(sys.executable, "-c", PYTHON_PROBE, preload=preload)
+
+
 def test_a_setuid_program(child, probes, tmp_path):
     if os.geteuid() != 0:
         pytest.skip("only root can give a program away")

@@ -23,6 +23,7 @@ static void test_next_is_what_the_loader_finds(void **state) {
     for (size_t i = 0; i < COUNT; i++) {
         assert_ptr_equal(found[i], dlsym(RTLD_NEXT, names[i]));
         assert_ptr_equal(found[i], resolve_next(names[i]));
+        assert_ptr_equal(found[i], resolve_next_at_start(names[i]));
     }
 }
 
@@ -35,6 +36,7 @@ static void test_what_is_missing_is_null_beside_what_is_not(void **state) {
     assert_ptr_equal(found[1], dlsym(RTLD_NEXT, "execve"));
     assert_null(found[2]);
     assert_null(resolve_first("no_such_function"));
+    assert_null(resolve_next_at_start("no_such_function"));
     for (int i = 0; i < 3; i++)
         found[i] = &found;
     assert_false(resolve_all_first(names, found, 3));
