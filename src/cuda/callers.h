@@ -59,7 +59,8 @@ void callers_unloading_ends(void);
 /* In the child of a fork: other threads that were between the two are not there. */
 void callers_forked(void);
 
-/* Between the two, when something has gone: forgets it. A caller that calls now keeps what it needs loaded. */
+/* Between the two, when something has gone: forgets it. A caller that calls now keeps what it needs loaded. In
+ * resolve_undisturbed: what is found gone must not come back, with new callers, before it is forgotten. */
 void callers_forget_unloaded(void);
 
 /* Whether something is being unloaded: then nothing that is found in libraries is to be remembered. */

@@ -135,7 +135,7 @@ void hook_calls_remember_device(const void *context, uint8_t device);
 void hook_calls_forget(void *reals[], unsigned count);
 
 /* Of the files of hooks, each for the real functions that it has looked up: see hooks_dlclose.c. */
-void hooks_driver_forget_unloaded(void);
+void hooks_driver_forget_unloaded(void); /* in resolve_undisturbed */
 void hooks_linked_forget(void);
 void hooks_hip_forget(void);
 void hooks_c10_forget(void);

@@ -17,14 +17,17 @@ static void before(void) {
     hooks_c10_forget();
 }
 
+static void forget_unloaded(void) {
+    hooks_driver_forget_unloaded();
+    callers_forget_unloaded();
+}
+
 /* Libraries also go on other ways (a dlopen that fails): those are noticed at the next call. */
 static void after(void) {
     static unsigned long long known;
     unsigned long long unloaded = resolve_unloaded();
-    if (__atomic_exchange_n(&known, unloaded, __ATOMIC_ACQ_REL) != unloaded) {
-        hooks_driver_forget_unloaded();
-        callers_forget_unloaded();
-    }
+    if (__atomic_exchange_n(&known, unloaded, __ATOMIC_ACQ_REL) != unloaded)
+        resolve_undisturbed(forget_unloaded);
     callers_unloading_ends();
 }
 

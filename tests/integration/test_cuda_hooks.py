@@ -128,6 +128,11 @@ def test_libraries_that_come_and_go_on_several_threads(hooked, plugins):
     hooked("hooked_comings", *plugins(8), runtime=None)
 
 
+def test_a_library_that_comes_where_another_is_being_unloaded(hooked, plugins):
+    """What is forgotten of the one that went is not what another has found meanwhile (a call went to a third's runtime)."""
+    hooked("hooked_replaced", *plugins(3), runtime=None, link=["-D_GNU_SOURCE", "-rdynamic"])
+
+
 @pytest.mark.parametrize("way", ["deep", "own"])
 def test_past_the_hooks(hooked, library, way):
     """RTLD_DEEPBIND and dlmopen go past every exported function: nothing is seen then, and nothing breaks."""
