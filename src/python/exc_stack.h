@@ -2,8 +2,8 @@
  *
  * A thread keeps a stack of the exceptions that its code is handling, a level for each running coroutine and generator
  * (`exc_info` in pystate.h). To give a new exception its context, CPython searches it from the innermost level outwards for
- * one that handles something. The stub of a code swap is a coroutine, and never handles anything: without its level
- * all that asks finds the same, nine instructions sooner.
+ * one that handles something. The stub of a code swap is a coroutine, and handles nothing while what it awaits runs: without
+ * its level all that asks finds the same, nine instructions sooner.
  *
  * For 3.9 - 3.11, where executors' nodes have stubs, at offsets that a test compares first; otherwise nothing is left out.
  * Needs the GIL. */

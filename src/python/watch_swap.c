@@ -1,11 +1,15 @@
 /* Watching by code swap: the function's __code__ becomes that of a stub with the same signature,
  *
- *     def f(a, b, ): comfydd_ = <C callable>; return comfydd_((a, b, ))    (or async def ... return await ...)
+ *     def f(a, b, ):
+ *      comfydd_ = <C callable>
+ *      try: return comfydd_((a, b, ))          (or async def ... return await ...)
+ *      except: comfydd_(); raise
  *
  * compiled here, with the C callable placed among its constants. The C callable reports the entry, calls a private
  * function object that carries the original code and globals, and reports how it ended. The program's function object
- * keeps its identity, name, signature and defaults; the stub borrows file name, first line and names, so inspect and
- * tracebacks show the original. A coroutine is driven through a small awaitable that passes send, throw and close on.
+ * keeps its identity, name, signature and defaults; the stub borrows file name, first line and names, so inspect shows the
+ * original. Tracebacks do too: called without an argument, the callable takes the stub's own entry off, and `raise` adds
+ * none. A coroutine is driven through a small awaitable that passes send, throw and close on.
  *
  * Only documented API is used, so one code serves 3.9 - 3.15. Refused: closures, *args, **kwargs, keyword-only
  * parameters, generators; no ComfyUI executor function is one. */
@@ -219,10 +223,35 @@ static PyObject *call_function(const struct watch_target *target, PyObject *argu
     return NULL;
 }
 
+/* The exception that is being handled has come through the stub, which is the first entry of its traceback: takes that off.
+ * (Up to 3.10 the interpreter raises again with the traceback that it keeps beside the exception.) */
+static void hide_stub(const struct watch_target *target) {
+    PyObject *type, *exception, *traceback;
+    PyErr_GetExcInfo(&type, &exception, &traceback);
+    PyObject *frame = traceback ? python_attribute(traceback, "tb_frame") : NULL;
+    PyObject *code = frame ? python_attribute(frame, "f_code") : NULL;
+    PyObject *next = code && code == target->armed ? python_attribute(traceback, "tb_next") : NULL;
+    if (next && PyException_SetTraceback(exception, next) == 0) {
+        PyErr_SetExcInfo(type, exception, python_is_none(next) ? NULL : python_newref(next)); /* takes them */
+        type = exception = NULL;
+    }
+    PyErr_Clear();
+    python_decref(type);
+    python_decref(exception);
+    python_decref(traceback);
+    python_decref(frame);
+    python_decref(code);
+    python_decref(next);
+}
+
 /* The one C callable in a stub's constants; `capsule` holds the target. Its one argument is the tuple of the stub's own. (Not
  * METH_O: 3.11 counts a level of recursion for those.) */
 static PyObject *on_call(PyObject *capsule, PyObject *const *arguments, Py_ssize_t count) {
     const struct watch_target *target = PyCapsule_GetPointer(capsule, NULL);
+    if (target && count == 0) {
+        hide_stub(target);
+        return python_none();
+    }
     if (!target || count != 1 ||
         !python_is_tuple(arguments[0])) { /* not the stub: it is among its constants, for all to see */
         PyErr_BadArgument();
@@ -273,10 +302,11 @@ static bool write_source(const struct watch_target *target, struct buf *source) 
     /* Through a local: a constant called directly makes some versions warn. No global name is looked up. */
     buf_string(source, target->coroutine ? "async def f(" : "def f(");
     buf_string(source, parameters.data);
-    buf_string(source, "): comfydd_ = 'comfydd_'; return ");
+    buf_string(source, "):\n comfydd_ = 'comfydd_'\n try: return ");
     buf_string(source, target->coroutine ? "await comfydd_((" : "comfydd_((");
     buf_string(source, parameters.data);
-    buf_append(source, "))\n", 4); /* with the terminator */
+    buf_string(source, "))\n except: comfydd_(); raise\n");
+    buf_append(source, "", 1);
     buf_finish(&parameters);
     return !source->failed;
 }

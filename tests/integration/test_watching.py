@@ -7,6 +7,7 @@ import json
 import pytest
 import scenarios
 import watch_coroutine_scenarios  # noqa: F401  for the names of their scenarios
+import watch_error_scenarios  # noqa: F401
 import watch_function_scenarios  # noqa: F401
 import watch_handling_scenarios  # noqa: F401
 import watch_monitoring_scenarios  # noqa: F401
@@ -36,6 +37,13 @@ def results(script, version, *arguments):
 @pytest.mark.parametrize("scenario", scenarios.names("watch_function_scenarios"))
 def test_function(probe, version, mechanism, scenario):
     problem = results("watch_function_scenarios", version, probe, mechanism)[scenario]
+    assert problem is None, problem
+
+
+@every_mechanism
+@pytest.mark.parametrize("scenario", scenarios.names("watch_error_scenarios"))
+def test_error(probe, version, mechanism, scenario):
+    problem = results("watch_error_scenarios", version, probe, mechanism)[scenario]
     assert problem is None, problem
 
 

@@ -221,10 +221,29 @@ def the_traceback_of_an_error_that_leaves_shows_the_function_only():
 
     before = frames()
     watch(execute)
-    after = frames()
-    if BY_SWAP:
-        assert after.pop(1)[:2] == (__file__, "execute")  # the one extra frame
-    assert after == before
+    assert frames() == before and len(before) == 2
+
+
+@scenario
+def what_a_cancellation_carries_is_the_same():
+    async def execute(again, depth):
+        try:
+            await (again(again, depth - 1) if depth else asyncio.sleep(60))
+        finally:
+            await asyncio.sleep(0)
+
+    async def main():
+        task = asyncio.ensure_future(execute(execute, 2))
+        await asyncio.sleep(0)
+        task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError as error:
+            return "".join(traceback.format_exception(type(error), error, error.__traceback__))
+
+    before = asyncio.run(main())
+    watch(execute)
+    assert asyncio.run(main()) == before and before.count(", in execute") >= 3, before
 
 
 @scenario
