@@ -62,6 +62,11 @@ class Checkout:
         ]
         return [self.python, "main.py", *(part for o in options if f'"{o[0]}"' in known for part in o)]
 
+    def history(self, prompt_id):
+        """Where the server tells of a prompt; before June 2023 it told of all at once."""
+        of_one = "/history/{prompt_id}" in (self.folder / "server.py").read_text()
+        return f"history/{prompt_id}" if of_one else "history"
+
     def node_has_started(self, application, started):
         return pathlib.Path(started).exists()
 
@@ -138,7 +143,7 @@ class ComfyUI:
 
         def done():
             self.process.must_run()
-            return http(f"{self.url}/history/{prompt_id}").get(prompt_id)
+            return http(f"{self.url}/{self.app.history(prompt_id)}").get(prompt_id)
 
         return wait_for(f"prompt {prompt_id} to be done", seconds, done)
 

@@ -48,7 +48,7 @@ class Normaliser:
         (re.compile(r"ComfyUI_temp_[a-z]{5}_"), "ComfyUI_temp_"),
         (re.compile(r"\b0x[0-9a-f]{6,}"), "ADDRESS"),
         (re.compile(r"127\.0\.0\.1:\d+"), "HOST"),
-        (re.compile(r"\d+\.\d+ seconds"), "N seconds"),
+        (re.compile(r"\d+\.\d+( seconds|s\b)"), "N seconds"),
     )
     TIMES = ("timestamp", "create_time", "execution_start_time", "execution_end_time")
 

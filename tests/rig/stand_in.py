@@ -28,6 +28,9 @@ class StandIn:
         program = ["-m", "comfy.cmd.main"] if self.generation == "hidden" else ["main.py"]
         return [self.python, *program, *self.options]
 
+    def history(self, prompt_id):
+        return f"history/{prompt_id}"
+
     def node_has_started(self, application, signal):
         try:
             get(f"{application.url}/signal/{signal}")
