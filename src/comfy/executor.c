@@ -535,7 +535,7 @@ static const struct watch_handler node_handler = {
                   [NODE_CACHES] = "caches"},
 };
 
-static void say_instrumented(PyObject *module, const struct generation *generation) {
+static void say_instrumented(PyObject *module, const struct generation_match *match) {
     char file[512], version[16];
     PyObject *path = python_attribute(module, "__file__");
     if (!python_text(path, file, sizeof file)) strcpy(file, "a module without file");
@@ -544,9 +544,9 @@ static void say_instrumented(PyObject *module, const struct generation *generati
     if (digits >= sizeof version) digits = sizeof version - 1;
     memcpy(version, Py_GetVersion(), digits);
     version[digits] = '\0';
-    log_once("Per-node execution instrumented (%s, generation %s, Python %s, %s)", file, generation->name,
-             version, watch_mechanism());
-    log_debug("watching %s, generation %s", file, generation->name);
+    log_once("Per-node execution instrumented (%s, generation %s, Python %s, %s)", file,
+             match->generation->name, version, watch_mechanism(match->node_function));
+    log_debug("watching %s, generation %s", file, match->generation->name);
 }
 
 void executor_module_found(PyObject *module) {
@@ -568,14 +568,14 @@ void executor_module_found(PyObject *module) {
         watch_function(match.prompt_function, &prompt_handler, (void *)match.generation, WATCH_EXCEPTIONS) &&
         watch_function(match.node_function, &node_handler, (void *)match.generation,
                        match.generation->raises ? WATCH_EXCEPTIONS : WATCH_RETURNS);
-    Py_DecRef(match.prompt_function);
-    Py_DecRef(match.node_function);
     if (watching) {
         memory_start();
         queue_watch(module);
         attribution_watch_tasks(module);
-        say_instrumented(module, match.generation);
+        say_instrumented(module, &match);
     } else {
         log_once("ComfyUI's executor was found but could not be watched; workflows are not traced");
     }
+    Py_DecRef(match.prompt_function);
+    Py_DecRef(match.node_function);
 }

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *mechanism = "nothing";
 static struct watch_target *targets;
 
 static int position_of(PyObject *names, int count, const char *wanted) {
@@ -61,13 +60,7 @@ static void target_destroy(struct watch_target *target) {
 }
 
 static bool arm(struct watch_target *target, enum watch_needs needs) {
-    if (needs == WATCH_RETURNS && watch_monitoring_arm(target)) {
-        mechanism = "sys.monitoring";
-        return true;
-    }
-    if (!watch_swap_arm(target)) return false;
-    if (needs == WATCH_RETURNS) mechanism = "code swap";
-    return true;
+    return (needs == WATCH_RETURNS && watch_monitoring_arm(target)) || watch_swap_arm(target);
 }
 
 static bool is_known(const PyObject *watched) {
@@ -76,14 +69,24 @@ static bool is_known(const PyObject *watched) {
     return false;
 }
 
-bool watch_watches(PyObject *function) {
+/* Of a function that has the code which it was given; NULL: it is not watched. */
+static const struct watch_target *target_of(PyObject *function) {
     PyObject *code = python_attribute(function, "__code__");
     const struct watch_target *target = targets;
     while (target && (target->watched != function || target->armed != code))
         target = target->next;
-    bool watches = target && (target->function || watch_monitoring_sees(target->code));
     python_decref(code);
-    return watches;
+    return target;
+}
+
+bool watch_watches(PyObject *function) {
+    const struct watch_target *target = target_of(function);
+    return target && (target->function || watch_monitoring_sees(target->code));
+}
+
+const char *watch_mechanism(PyObject *function) {
+    const struct watch_target *target = target_of(function);
+    return !target ? "nothing" : target->function ? "code swap" : "sys.monitoring";
 }
 
 /* Takes the target over, which is armed or not. */
@@ -230,8 +233,4 @@ enum watch_local watch_local(const struct watch_call *call, PyObject *name) {
     if (!value) PyErr_Clear();
     python_decref(value);
     return value ? WATCH_BOUND : WATCH_UNBOUND;
-}
-
-const char *watch_mechanism(void) {
-    return mechanism;
 }

@@ -80,7 +80,7 @@ enum watch_local { WATCH_UNBOUND, WATCH_BOUND, WATCH_UNKNOWN };
 /* Whether the function's local `name` (an interned str) has a value. UNKNOWN where locals cannot be seen. */
 enum watch_local watch_local(const struct watch_call *call, PyObject *name);
 
-/* What watches node functions here, for the start-up line: "sys.monitoring" or "code swap". */
-const char *watch_mechanism(void);
+/* What watches this function: "sys.monitoring", "code swap", or "nothing". Static. */
+const char *watch_mechanism(PyObject *function);
 
 #endif

@@ -7,6 +7,7 @@ stop."""
 import dataclasses
 import os
 import re
+import signal
 
 import pytest
 
@@ -138,9 +139,7 @@ def test_the_library_says_once_that_it_traces(traced):
 
 def test_messages_are_the_same(bare, traced):
     assert traced.messages == bare.messages
-    assert {"execution_start", "executing", "executed", "execution_error"} <= {
-        m["type"] for m in bare.messages
-    }
+    assert {"executing", "executed", "execution_error"} <= {m["type"] for m in bare.messages}
 
 
 def test_history_is_the_same(bare, traced):
@@ -155,8 +154,10 @@ def test_images_are_the_same(bare, traced):
 
 def test_log_is_the_same(bare, traced):
     assert traced.log == bare.log
-    assert sum(line.endswith("Prompt executed in N seconds") for line in bare.log) == len(bare.workflows)
+    assert sum(line.endswith("got prompt") for line in bare.log) == len(bare.workflows)
 
 
 def test_exit_code_is_the_same(bare, traced):
-    assert (traced.exit_code, bare.exit_code) == (0, 0)
+    """Before June 2023 it does not catch the signal that stops it."""
+    assert traced.exit_code == bare.exit_code
+    assert bare.exit_code in (0, -signal.SIGINT)

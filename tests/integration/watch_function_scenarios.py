@@ -556,8 +556,8 @@ def the_mechanism_is_the_one_that_was_asked_for():
     code = execute.__code__
     watch(execute)
     assert (execute.__code__ is code) == (not BY_SWAP)
-    if not BY_SWAP:
-        assert PROBE.probe_mechanism() == b"sys.monitoring"
+    assert PROBE.probe_mechanism(execute) == (b"code swap" if BY_SWAP else b"sys.monitoring")
+    assert PROBE.probe_mechanism(make_execute()) == b"nothing"
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def assert_watched(events):
 def takes_the_free_tool_five():
     assert_watched(watch(execute))
     assert [MONITORING.get_tool(tool) for tool in TOOLS] == [None] * 5 + ["comfydd"]
-    assert PROBE.probe_mechanism() == b"sys.monitoring"
+    assert PROBE.probe_mechanism(execute) == b"sys.monitoring"
 
 
 @scenario
@@ -50,7 +50,7 @@ def swaps_code_where_both_are_taken():
     use(0, 5)
     code = execute.__code__
     assert_watched(watch(execute))
-    assert execute.__code__ is not code and PROBE.probe_mechanism() == b"code swap"
+    assert execute.__code__ is not code and PROBE.probe_mechanism(execute) == b"code swap"
     assert [MONITORING.get_tool(tool) for tool in TOOLS] == ["tool 0"] + [None] * 4 + ["tool 5"]
 
 

@@ -12,7 +12,7 @@
 
 EXPORT int probe_watch(PyObject *function, PyObject *report, enum watch_needs needs,
                        const char *const *arguments);
-EXPORT const char *probe_mechanism(void);
+EXPORT const char *probe_mechanism(PyObject *function);
 EXPORT int probe_stop(void);
 EXPORT int probe_levels(void);
 
@@ -65,8 +65,8 @@ int probe_watch(PyObject *function, PyObject *report, enum watch_needs needs, co
     return watch_function(function, handler, python_newref(report), needs);
 }
 
-const char *probe_mechanism(void) {
-    return watch_mechanism();
+const char *probe_mechanism(PyObject *function) {
+    return watch_mechanism(function);
 }
 
 int probe_stop(void) {

@@ -24,6 +24,7 @@ PROBE = ctypes.PyDLL(sys.argv[1]) if sys.argv[1:] and sys.argv[1].endswith("watc
 if PROBE:
     PROBE.probe_watch.argtypes = [
         ctypes.py_object, ctypes.py_object, ctypes.c_int, ctypes.POINTER(ctypes.c_char_p)]
+    PROBE.probe_mechanism.argtypes = [ctypes.py_object]
     PROBE.probe_mechanism.restype = ctypes.c_char_p
 NEEDS = RETURNS if "monitoring" in sys.argv else EXCEPTIONS
 BY_SWAP = NEEDS == EXCEPTIONS

@@ -49,6 +49,7 @@ class Normaliser:
         (re.compile(r"\b0x[0-9a-f]{6,}"), "ADDRESS"),
         (re.compile(r"127\.0\.0\.1:\d+"), "HOST"),
         (re.compile(r"\d+\.\d+( seconds|s\b)"), "N seconds"),
+        (re.compile(r"Traceback .*\n( .*\n)+KeyboardInterrupt\n"), "STOPPED SOMEWHERE\n"),
     )
     TIMES = ("timestamp", "create_time", "execution_start_time", "execution_end_time")
 
