@@ -44,7 +44,7 @@ static const struct generation generations[] = {
      .prompt_method = "execute",
      .recursive = true,
      .raises = true},
-    /* 2023-01-03, 220afe33 */
+    /* 2023-02-27, 49d2e5bb: a file of its own (before, in main.py, it is not found) */
     {.name = "R0",
      .function = "recursive_execute",
      .prompt_method = "execute",
