@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -66,6 +67,20 @@ def wait_for(what, seconds, probe):
         time.sleep(0.02)
 
 
+def doings(pid):
+    """What the kernel says that a process, its threads and its children are doing; for the log of a test."""
+    lines, children = [], []
+    for task in sorted(pathlib.Path(f"/proc/{pid}/task").glob("*")):
+        try:
+            state = re.findall(r"^(?:Name|State|Sig\w+|ShdPnd):\t(.*)$", (task / "status").read_text(), re.M)
+            lines.append(f"  {pid} {task.name}: {' '.join([*state, (task / 'wchan').read_text()])}")
+            lines.append(f"      system call {(task / 'syscall').read_text().strip()}")
+            children += (task / "children").read_text().split()
+        except OSError:  # it has ended, or this kernel does not say
+            continue
+    return lines + [line for child in children for line in doings(child)]
+
+
 class Process:
     """A running program. Its output goes to `log`; stop() ends it, by its own pid, however it is."""
 
@@ -112,6 +127,8 @@ class Process:
             try:
                 self.child.wait(seconds)
             except subprocess.TimeoutExpired:
+                print(f"{self.name} has not ended {seconds} s after SIGINT:", *doings(self.child.pid), sep="\n")
+                print(self.last_lines())
                 self.child.kill()
                 self.child.wait()
         return self.child.returncode
