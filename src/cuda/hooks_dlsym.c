@@ -18,7 +18,7 @@ extern void *hooks_dlsym_unresolved(void *handle, const char *name) ASSEMBLY;
 ASSEMBLY dlsym_function hooks_dlsym_real = hooks_dlsym_unresolved;
 ASSEMBLY bool hooks_dlsym_watches;
 
-static bool has_started;
+static bool has_started; /* our constructor has run: from now on other threads may be loading libraries */
 
 void hooks_dlsym_set_real(void *real) {
     __atomic_store_n(&has_started, true, __ATOMIC_RELAXED);

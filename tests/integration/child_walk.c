@@ -1,6 +1,5 @@
 /* A program, or a library, with a dl_iterate_phdr of its own that looks the real one up when it is first called (as Seastar's
- * does, to walk past the loader's lock). Prints whether
- * there are libraries. */
+ * does, to walk past the loader's lock). Prints whether there are libraries. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <link.h>

@@ -141,9 +141,11 @@ class ComfyUI:
     def wait(self, prompt_id, seconds=60):
         """The history entry of a prompt, once it is done."""
 
+        history = f"{self.url}/{self.app.history(prompt_id)}"
+
         def done():
             self.process.must_run()
-            return http(f"{self.url}/{self.app.history(prompt_id)}").get(prompt_id)
+            return http(history).get(prompt_id)
 
         return wait_for(f"prompt {prompt_id} to be done", seconds, done)
 

@@ -76,8 +76,8 @@ def doings(pid):
             lines.append(f"  {pid} {task.name}: {' '.join([*state, (task / 'wchan').read_text()])}")
             lines.append(f"      system call {(task / 'syscall').read_text().strip()}")
             children += (task / "children").read_text().split()
-        except OSError:  # it has ended, or this kernel does not say
-            continue
+        except OSError:
+            pass  # it has ended, or this kernel does not say
     return lines + [line for child in children for line in doings(child)]
 
 
